@@ -1,0 +1,39 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` runs every check.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow lint proto install clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/comity demo
+
+test: $(VENV)/.installed lint
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.installed
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+proto: $(VENV)/.installed   ## make the wire code from proto/ anew
+	$(BIN)/python -m parties.wire.generate
+
+install: $(VENV)/.installed
+
+# The venv is made anew when pyproject.toml changes. Debian keeps venv in a package of its own.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Comity needs Python 3.11 or later; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+	@echo "Making $(VENV) and installing Comity into it (about a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) out build dist

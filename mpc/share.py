@@ -1,0 +1,85 @@
+"""A share: what one party holds of a secret array. Its operators are local and free; what costs a round is a
+function that takes the context (see protocols/gadgets)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn, SupportsIndex
+
+import numpy as np
+
+from mpc.algebra import Array, Shape, integers
+from mpc.errors import ProtocolError
+from mpc.schemes import PartyId, Scheme
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Share:
+    """Party `party`'s share of an array of secrets under `scheme`, with `scale` fractional bits.
+
+    `+`, `-` and multiplication by public integers are local. Prints its shape, never its content.
+    """
+
+    data: Array = field(repr=False)
+    scheme: Scheme
+    party: PartyId
+    scale: int = 0
+    __array_ufunc__ = None  # so that `array * share` reaches __rmul__
+
+    @property
+    def shape(self) -> Shape:
+        return self.data.shape
+
+    def __repr__(self) -> str:
+        return f"<{self.scheme.name} share over {self.scheme.algebra.name}, shape {self.shape}>"
+
+    def _operand(self, other: Any) -> Array:
+        """`other`, a share or a public integer array, as residues to add."""
+        if isinstance(other, Share):
+            if other.scheme != self.scheme or other.party != self.party:
+                raise ProtocolError(f"cannot combine {self!r} with {other!r}: not of one scheme and party")
+            if other.scale != self.scale:
+                raise ProtocolError(f"cannot add fixed-point scales {self.scale} and {other.scale}")
+            return other.data
+        public = self.scheme.algebra.encode(integers(other) * (1 << self.scale))
+        return self.scheme.constant(public, self.party)
+
+    def __add__(self, other: Any) -> Share:
+        return replace(self, data=self.scheme.algebra.add(self.data, self._operand(other)))
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Share:
+        return replace(self, data=self.scheme.algebra.subtract(self.data, self._operand(other)))
+
+    def __rsub__(self, other: Any) -> Share:
+        return replace(self, data=self.scheme.algebra.subtract(self._operand(other), self.data))
+
+    def __neg__(self) -> Share:
+        return 0 - self
+
+    def __mul__(self, other: Any) -> Share:
+        if isinstance(other, Share):
+            raise TypeError("share * share needs a round: use multiply(ctx, x, y) from protocols.gadgets")
+        return replace(self, data=self.scheme.algebra.multiply(self.data, self.scheme.algebra.encode(other)))
+
+    __rmul__ = __mul__
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a share is neither true nor false: nobody here knows its value")
+
+    def __getitem__(self, index: Any) -> Share:
+        return replace(self, data=np.asarray(self.data[index], dtype=self.data.dtype))
+
+    def sum(self, axis: int = 0) -> Share:
+        """The sum over one axis; local."""
+        return replace(self, data=self.scheme.algebra.total(self.data, axis))
+
+    def reshape(self, *shape: SupportsIndex) -> Share:
+        return replace(self, data=self.data.reshape(shape))
+
+
+def concatenate(shares: Sequence[Share]) -> Share:
+    """Flat shares end to end; local."""
+    return replace(shares[0], data=np.concatenate([share.data.reshape(-1) for share in shares]))

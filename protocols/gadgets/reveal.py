@@ -1,0 +1,57 @@
+"""Reveal: parties send their shares to the receivers, who add them up to the value."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mpc import fixed_point
+from mpc.algebra import Array
+from mpc.context import Context
+from mpc.cost import Cost
+from mpc.errors import ProtocolError
+from mpc.schemes import PartyId, Scheme
+from mpc.share import Share, concatenate
+
+
+def open_residues(ctx: Context, shares: Sequence[Share], to: Iterable[PartyId], operation: str) -> list[Array] | None:
+    """The residues behind `shares`, at the receivers; None elsewhere. All travel in one round."""
+    receivers = set(to)
+    flat = concatenate(shares).data
+    received = ctx.exchange(
+        operation,
+        {i: flat for i in sorted(receivers) if i != ctx.me},
+        {i: flat.shape for i in range(ctx.parties) if i != ctx.me} if ctx.me in receivers else {},
+    )
+    if ctx.me not in receivers:
+        return None
+    try:
+        combined = ctx.scheme.combine(dict(sorted({**received, ctx.me: flat}.items())))
+    except ValueError as error:
+        raise ProtocolError(f"{operation}: {error}") from None
+    values, start = [], 0
+    for share in shares:
+        values.append(combined[start : start + share.data.size].reshape(share.shape))
+        start += share.data.size
+    return values
+
+
+def reveal(ctx: Context, *shares: Share, to: Iterable[PartyId] | None = None) -> Any:
+    """Opens `shares` to the parties `to` (default: all), together in one round.
+
+    Returns the values (integers; floats where the share has a scale), one array for each share, the array itself
+    for a single one; None at a party that is no receiver.
+
+    Discloses exactly the values, to the receivers alone; no share of them goes to anybody else. One round; each
+    party sends each other receiver one element a value.
+    """
+    opened = open_residues(ctx, shares, range(ctx.parties) if to is None else to, "reveal")
+    if opened is None:
+        return None
+    decode = ctx.scheme.algebra.decode
+    values = [fixed_point.decode(decode(x), share.scale) for x, share in zip(opened, shares, strict=True)]
+    return values[0] if len(values) == 1 else values
+
+
+def reveal_cost(scheme: Scheme, me: PartyId, to: Iterable[PartyId], elements: int) -> Cost:
+    """What one `reveal` of `elements` values in all costs party `me`."""
+    others = set(to) - {me}
+    return Cost(rounds=1, bytes=len(others) * elements * scheme.algebra.element_bytes)

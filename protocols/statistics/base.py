@@ -1,0 +1,69 @@
+"""What a statistic is. Each is one file here, found by its SQL name; CONTRIBUTING.md adds one as an example."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Literal, Protocol
+
+from protocols.expression import Node
+
+Value = int | float | Decimal | str | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A total over rows: the number of rows in which `expression` is not NULL (all rows where it is None), or the sum
+    of its values. Each company computes it at home; only the total over companies is opened."""
+
+    kind: Literal["count", "sum"]
+    expression: Node | None
+
+    def __str__(self) -> str:
+        return f"{self.kind.upper()}({'*' if self.expression is None else self.expression})"
+
+
+class Statistic(Protocol):
+    """From rows at home to opened totals to the answer.
+
+    `names` are its SQL names; `takes_star` says whether `NAME(*)` is one. All methods get the SQL name in use and the
+    argument (None for *), a number whose values are integers at `argument.scale`.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def takes_star(self) -> bool: ...
+    @property
+    def discloses(self) -> str:
+        """What the receivers learn, in words, beyond the answer itself."""
+        ...
+
+    def measures(self, name: str, argument: Node | None) -> tuple[Measure, ...]:
+        """What each company computes at home and what is opened: these totals, in this order."""
+        ...
+
+    def finish(self, name: str, argument: Node | None, opened: Sequence[int]) -> Value:
+        """The answer from the opened totals (integers at the scales of the measures' expressions)."""
+        ...
+
+    def error_bound(self, name: str, argument: Node | None) -> float:
+        """The greatest absolute difference between `finish` and the exact answer on the encoded data."""
+        ...
+
+    def reference(self, name: str, argument: Node | None, values: Sequence[int | None]) -> Fraction | float | None:
+        """The answer from the pooled rows themselves (for *: a value a row), for tests and the demo: exact (integers
+        and their ratios), but for the one last rounding of a square root."""
+        ...
+
+
+def decimal(value: int, scale: int) -> Decimal | int:
+    """value * 10^-scale with all its digits; an integer at scale 0."""
+    if scale == 0:
+        return value
+    return Decimal((int(value < 0), tuple(map(int, str(abs(value)))), -scale))
+
+
+def half_ulp(largest: Fraction | int) -> float:
+    """The rounding error of one correctly rounded result of at most this size."""
+    return float(Fraction(largest) * Fraction(1, 2**53))

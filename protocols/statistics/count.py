@@ -1,0 +1,25 @@
+"""COUNT(*) and COUNT(x): rows, and rows in which x is not NULL."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from protocols.expression import Node
+from protocols.statistics.base import Measure, Value
+
+
+class Count:
+    names = ("COUNT",)
+    takes_star = True
+    discloses = "the count"
+
+    def measures(self, name: str, argument: Node | None) -> tuple[Measure, ...]:
+        return (Measure("count", argument),)
+
+    def finish(self, name: str, argument: Node | None, opened: Sequence[int]) -> Value:
+        return opened[0]
+
+    def error_bound(self, name: str, argument: Node | None) -> float:
+        return 0
+
+    def reference(self, name: str, argument: Node | None, values: Sequence[int | None]) -> Fraction | float | None:
+        return Fraction(sum(value is not None for value in values))

@@ -1,0 +1,62 @@
+"""VAR_SAMP, VAR_POP, STDDEV_SAMP, STDDEV_POP, from exact integers: with N the count, S and Q the sums of x - c and
+of (x - c)^2, the variance is (N Q - S^2) / (N (N - 1)). The centre c is the middle of the bounds, so Q stays small,
+and nothing is lost for data far from zero."""
+
+from collections.abc import Sequence
+from decimal import Context
+from fractions import Fraction
+
+from protocols.expression import Arithmetic, Node, Number
+from protocols.statistics.base import Measure, Value, half_ulp
+
+_DIGITS = Context(prec=60)
+
+
+def _centred(argument: Node) -> Node:
+    return Arithmetic("-", argument, Number((argument.lower + argument.upper) // 2, argument.scale))
+
+
+def _root(x: Fraction) -> float:
+    return float(_DIGITS.sqrt(_DIGITS.divide(x.numerator, x.denominator)))
+
+
+class Variance:
+    names = ("VAR_SAMP", "VAR_POP", "STDDEV_SAMP", "STDDEV_POP")
+    takes_star = False
+    discloses = "the count, the sum and the sum of squares"
+
+    def measures(self, name: str, argument: Node | None) -> tuple[Measure, ...]:
+        assert argument is not None
+        centred = _centred(argument)
+        return (
+            Measure("count", argument),
+            Measure("sum", argument),
+            Measure("sum", Arithmetic("*", centred, centred)),
+        )
+
+    def finish(self, name: str, argument: Node | None, opened: Sequence[int]) -> Value:
+        assert argument is not None
+        count, total, squares = opened
+        divisor = count - name.endswith("_SAMP")
+        if divisor < 1:
+            return None
+        centred = total - count * ((argument.lower + argument.upper) // 2)
+        variance = Fraction(count * squares - centred**2, count * divisor * 100**argument.scale)
+        return _root(variance) if name.startswith("STDDEV") else float(variance)
+
+    def error_bound(self, name: str, argument: Node | None) -> float:
+        assert argument is not None
+        span = Fraction(argument.upper - argument.lower, 10**argument.scale)
+        # a sample variance is at most span^2 / 2 (two values); a root carries one more rounding, of 60 digits
+        return half_ulp(span) if name.startswith("STDDEV") else half_ulp(span**2 / 2)
+
+    def reference(self, name: str, argument: Node | None, values: Sequence[int | None]) -> Fraction | float | None:
+        assert argument is not None
+        present = [value for value in values if value is not None]
+        divisor = len(present) - name.endswith("_SAMP")
+        if divisor < 1:
+            return None
+        mean = Fraction(sum(present), len(present))
+        n, d = mean.numerator, mean.denominator
+        variance = Fraction(sum((value * d - n) ** 2 for value in present), d * d * divisor * 100**argument.scale)
+        return _root(variance) if name.startswith("STDDEV") else variance
