@@ -6,6 +6,7 @@ makes them from SQL, `parties/data` renders them for a company's own engine.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from mpc.errors import ComityError
@@ -139,7 +140,7 @@ class Truth(Node):
         return "TRUE" if self.value else "FALSE"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Arithmetic(Node):
     operator: ArithmeticOperator
     left: Node
@@ -158,28 +159,31 @@ class Arithmetic(Node):
     def children(self) -> tuple[Node, ...]:
         return self.left, self.right
 
-    @property
-    def scale(self) -> int:
+    @cached_property
+    def scale(self) -> int:  # type: ignore[override]
         if self.operator == "*":
             return self.left.scale + self.right.scale
         return max(self.left.scale, self.right.scale)
 
-    def _ends(self) -> list[int]:
-        if self.operator == "*":
-            return [x * y for x in (self.left.lower, self.left.upper) for y in (self.right.lower, self.right.upper)]
+    @cached_property
+    def _range(self) -> tuple[int, int]:
         (a, b), (c, d) = (
-            (side.lower * 10 ** (self.scale - side.scale), side.upper * 10 ** (self.scale - side.scale))
+            (aligned(side.lower, side, self), aligned(side.upper, side, self)) if self.operator != "*" else
+            (side.lower, side.upper)
             for side in self.children
         )
-        return [a + c, b + d] if self.operator == "+" else [a - d, b - c]
+        if self.operator == "*":
+            ends = (a * c, a * d, b * c, b * d)
+            return min(ends), max(ends)
+        return (a + c, b + d) if self.operator == "+" else (a - d, b - c)
 
     @property
     def lower(self) -> int:
-        return min(self._ends())
+        return self._range[0]
 
     @property
     def upper(self) -> int:
-        return max(self._ends())
+        return self._range[1]
 
     def __str__(self) -> str:
         return f"{_inner(self.left)} {self.operator} {_inner(self.right)}"
@@ -279,7 +283,7 @@ class Not(Node):
         return f"NOT {_inner(self.operand)}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case(Node):
     """`CASE WHEN condition THEN value ... ELSE otherwise END` of numbers; without ELSE it may be NULL."""
 
@@ -310,17 +314,24 @@ class Case(Node):
     def nullable(self, known: frozenset[Node] = frozenset()) -> bool:
         return self not in known and (self.otherwise is None or any(value.nullable(known) for value in self.values))
 
-    @property
-    def scale(self) -> int:
+    @cached_property
+    def scale(self) -> int:  # type: ignore[override]
         return max(value.scale for value in self.values)
+
+    @cached_property
+    def _range(self) -> tuple[int, int]:
+        return (
+            min(aligned(value.lower, value, self) for value in self.values),
+            max(aligned(value.upper, value, self) for value in self.values),
+        )
 
     @property
     def lower(self) -> int:
-        return min(value.lower * 10 ** (self.scale - value.scale) for value in self.values)
+        return self._range[0]
 
     @property
     def upper(self) -> int:
-        return max(value.upper * 10 ** (self.scale - value.scale) for value in self.values)
+        return self._range[1]
 
     def __str__(self) -> str:
         branches = "".join(f" WHEN {condition} THEN {value}" for condition, value in self.branches)
@@ -353,6 +364,12 @@ class Bin(Node):
 
     def __str__(self) -> str:
         return f"bin of {self.operand}"
+
+
+def aligned(number: int, node: Node, to: Node) -> int:
+    """`number`, at the scale of `node`, at the finer scale of `to`."""
+    factor: int = 10 ** (to.scale - node.scale)
+    return number * factor
 
 
 def magnitude(node: Node) -> int:

@@ -1,5 +1,7 @@
 """GF(p) with the Mersenne prime p = 2^61 - 1, in `uint64`: 2^61 is 1, so reduction is a shift and an addition."""
 
+from typing import Any
+
 import numpy as np
 
 from mpc.algebra import Array, Shape, integers
@@ -11,7 +13,7 @@ _29, _32, _61 = np.uint64(29), np.uint64(32), np.uint64(61)
 _LOW29, _LOW32 = np.uint64((1 << 29) - 1), np.uint64((1 << 32) - 1)
 
 
-def _reduce(x: Array) -> Array:
+def _reduce(x: Any) -> Array:
     """Any 64-bit value to [0, p)."""
     x = (x & _P) + (x >> _61)
     return np.asarray(np.where(x >= _P, x - _P, x))
@@ -39,12 +41,12 @@ class Field61:
         y1, y0 = y >> _32, y & _LOW32
         low, middle = x0 * y0, x1 * y0 + x0 * y1
         high = (x1 * y1) << np.uint64(3)
-        return _reduce(np.asarray(high + (middle >> _29) + ((middle & _LOW29) << _32) + (low & _P) + (low >> _61)))
+        return _reduce(high + (middle >> _29) + ((middle & _LOW29) << _32) + (low & _P) + (low >> _61))
 
     def total(self, x: Array, axis: int, /) -> Array:
         high = np.sum(x >> _32, axis=axis, dtype=np.uint64)  # exact below 2^35 terms
         low = np.sum(x & _LOW32, axis=axis, dtype=np.uint64)
-        return self.add(_reduce((high >> _29) + ((high & _LOW29) << _32)), _reduce(np.asarray(low)))
+        return self.add(_reduce((high >> _29) + ((high & _LOW29) << _32)), _reduce(low))
 
     def encode(self, values: object, /) -> Array:
         array = integers(values)
@@ -59,7 +61,7 @@ class Field61:
 
     def uniform(self, shape: Shape, stream: Stream, /) -> Array:
         """61 random bits each; 0 is drawn twice as often as it should be, a distance of 2^-61 from uniform."""
-        return _reduce(np.asarray(stream.words(shape) & _P))
+        return _reduce(stream.words(shape) & _P)
 
     def to_bytes(self, x: Array, /) -> memoryview:
         return np.ascontiguousarray(x, dtype="<u8").reshape(-1).view(np.uint8).data
