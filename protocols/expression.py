@@ -160,7 +160,7 @@ class Arithmetic(Node):
         return self.left, self.right
 
     @cached_property
-    def scale(self) -> int:  # type: ignore[override]
+    def scale(self) -> int:
         if self.operator == "*":
             return self.left.scale + self.right.scale
         return max(self.left.scale, self.right.scale)
@@ -315,7 +315,7 @@ class Case(Node):
         return self not in known and (self.otherwise is None or any(value.nullable(known) for value in self.values))
 
     @cached_property
-    def scale(self) -> int:  # type: ignore[override]
+    def scale(self) -> int:
         return max(value.scale for value in self.values)
 
     @cached_property

@@ -47,8 +47,9 @@ def _reshare(ctx: Context, x: Share, y: Share) -> Share:
     weights = scheme.product_weights
     if weights is None:
         raise ProtocolError(f"{scheme.name} shares multiply with triples only, and this session has no source of them")
+    owners = range(len(weights))
     product = algebra.multiply(x.data, y.data)
-    parts = deal(ctx, "multiply", range(len(weights)), product, x.shape)
+    parts = deal(ctx, "multiply", dict.fromkeys(owners, x.shape), product if ctx.me in owners else None)
     weighted = (algebra.multiply(parts[i], np.array(w, x.data.dtype)) for i, w in enumerate(weights))
     return replace(x, data=reduce(algebra.add, weighted))
 
@@ -58,4 +59,4 @@ def multiply_cost(scheme: Scheme, me: PartyId, triples: TripleSource | None, ele
     if triples is not None:
         return triples.cost(scheme, me, elements) + reveal_cost(scheme, me, range(scheme.parties), 2 * elements)
     assert scheme.product_weights is not None
-    return share_cost(scheme, me, range(len(scheme.product_weights)), elements)
+    return share_cost(scheme, me, dict.fromkeys(range(len(scheme.product_weights)), (elements,)))

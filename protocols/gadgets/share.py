@@ -1,6 +1,7 @@
 """Share: parties spread their own values over all."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from math import prod
 
 from mpc import fixed_point
 from mpc.algebra import Array, Shape
@@ -12,44 +13,35 @@ from mpc.share import Share
 
 
 def share(
-    ctx: Context,
-    values: object = None,
-    *,
-    owners: Iterable[PartyId] | None = None,
-    shape: Shape | None = None,
-    scale: int = 0,
+    ctx: Context, values: object = None, *, shapes: Mapping[PartyId, Shape] | None = None, scale: int = 0
 ) -> list[Share]:
-    """Each of `owners` (default: every party) shares an array of integers; all arrays have one shape.
+    """Parties share arrays of integers. Returns a Share for each owner, in the order of the parties.
 
-    Returns a Share for each owner, in the order of `owners`. A party that owns nothing passes `shape` instead of
-    `values`. With `scale` fractional bits, values may be decimals. Values lie within the algebra's `bound`.
+    `shapes` says which parties own an array and of what shape; without it every party owns one of this shape. With
+    `scale` fractional bits, values may be decimals. ProtocolError where a value lies beyond the algebra's `bound`.
 
-    Discloses nothing. One round; additive sharing needs none, since all shares but the owner's come from streams.
-    [GRR98, section 4; CDI05]
+    Discloses nothing. One round; additive sharing needs none, since all shares but the owner's come from streams,
+    and Shamir sharing sends n - 1 - t elements a value. [CDI05; GRR98]
     """
-    owners = list(range(ctx.parties) if owners is None else owners)
     scheme, algebra = ctx.scheme, ctx.scheme.algebra
-    if ctx.me in owners:
-        if values is None:
-            raise ProtocolError("this party is an owner: it needs values to share")
+    mine = None
+    if values is not None:
         numbers = fixed_point.encode(values, scale)
-        if numbers.size and max(abs(int(numbers.max())), abs(int(numbers.min()))) > algebra.bound:
+        if numbers.size and max(int(numbers.max()), -int(numbers.min())) > algebra.bound:
             raise ProtocolError(f"a value to share lies beyond the bound of {algebra.name}, {algebra.bound}")
         mine = algebra.encode(numbers)
-        if shape is not None and mine.shape != shape:
-            raise ProtocolError(f"the values to share have shape {mine.shape}, not {shape}")
-        shape = mine.shape
-    if shape is None:
-        raise ProtocolError("a party that owns no values must say their shape")
+    if shapes is None:
+        if mine is None:
+            raise ProtocolError("every party is an owner here: share needs this party's values")
+        shapes = dict.fromkeys(range(ctx.parties), mine.shape)
+    if (None if mine is None else mine.shape) != shapes.get(ctx.me):
+        raise ProtocolError("the values to share do not have the shape that `shapes` gives for this party")
+    held = deal(ctx, "share", shapes, mine)
+    return [Share(held[owner], scheme, ctx.me, scale) for owner in sorted(shapes)]
 
-    held = deal(ctx, "share", owners, mine if ctx.me in owners else None, shape)
-    return [Share(held[owner], scheme, ctx.me, scale) for owner in owners]
 
-
-def deal(
-    ctx: Context, operation: str, owners: Iterable[PartyId], mine: Array | None, shape: Shape
-) -> dict[PartyId, Array]:
-    """Each of `owners` deals shares of an array of residues (`mine`, at an owner); all in one round.
+def deal(ctx: Context, operation: str, shapes: Mapping[PartyId, Shape], mine: Array | None) -> dict[PartyId, Array]:
+    """Each owner in `shapes` deals shares of an array of residues (`mine`, if I am one); all in one round.
 
     Returns this party's share of each. Only what the streams do not fix travels.
     """
@@ -57,7 +49,7 @@ def deal(
     held: dict[PartyId, Array] = {}
     outgoing: dict[PartyId, Array] = {}
     incoming: dict[PartyId, Shape] = {}
-    for owner in owners:
+    for owner, shape in shapes.items():
         seeded = scheme.seeded(owner=owner)
         if owner == ctx.me:
             drawn = {i: algebra.uniform(shape, ctx.stream(owner, i)) for i in seeded}
@@ -70,12 +62,9 @@ def deal(
     return held | ctx.exchange(operation, outgoing, incoming)
 
 
-def share_cost(scheme: Scheme, me: PartyId, owners: Iterable[PartyId], elements: int) -> Cost:
-    """What one `share` of `elements` values an owner costs party `me`."""
-    owners = list(owners)
-    explicit = {owner: scheme.parties - 1 - len(scheme.seeded(owner=owner)) for owner in owners}
-    receives = any(owner != me and me not in scheme.seeded(owner=owner) for owner in owners)
-    sent = explicit.get(me, 0) * elements * scheme.algebra.element_bytes
+def share_cost(scheme: Scheme, me: PartyId, shapes: Mapping[PartyId, Shape]) -> Cost:
+    """What one `share` (or `deal`) costs party `me`."""
+    explicit = {owner: scheme.parties - 1 - len(scheme.seeded(owner=owner)) for owner in shapes}
+    receives = any(owner != me and me not in scheme.seeded(owner=owner) for owner in shapes)
+    sent = explicit[me] * prod(shapes[me]) * scheme.algebra.element_bytes if me in shapes else 0
     return Cost(rounds=1 if receives or explicit.get(me) else 0, bytes=sent)
-
-

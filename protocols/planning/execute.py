@@ -1,0 +1,99 @@
+"""Runs a plan on a context, and makes the answer of what it opened."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import numpy as np
+
+from mpc.algebra import Array
+from mpc.context import Context
+from mpc.share import Share
+from protocols.gadgets import multiply, reveal, share
+from protocols.planning.plan import Plan, group_cells
+from protocols.planning.query import KeyOutput, StatisticOutput
+from protocols.statistics import histogram
+from protocols.statistics.base import Value, half_ulp
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A table; `error_bound` gives for each column the greatest absolute difference from the exact answer."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    error_bound: tuple[float, ...]
+
+
+def execute(
+    ctx: Context, plan: Plan, home: Sequence[Array | None], phase: Callable[[str], None] = lambda name: None
+) -> list[list[int]] | None:
+    """The opened totals (`plan.opened` by cell) at a receiver; None elsewhere.
+
+    `home[k]` is this company's vector for task k, None where it holds no such table. `phase` hears "share", "compute"
+    and "open". Discloses `plan.disclosures`; costs `plan.cost`.
+    """
+    phase("share")
+    vectors = [vector for vector in home if vector is not None]
+    shares = share(ctx, np.concatenate(vectors) if vectors else None, shapes=plan.shapes)
+    totals = _totals(plan, dict(zip(plan.shapes, shares, strict=True)))
+    phase("compute")
+    if plan.products:
+        left, right = (total.reshape(len(task.measures), task.cells) for total, task in zip(totals, plan.tasks, strict=True))
+        pairs = np.array(plan.products)
+        product = multiply(ctx, left[pairs[:, 0]].reshape(-1), right[pairs[:, 1]].reshape(-1))
+        opened = product.reshape(len(pairs), -1).sum(axis=1)
+    else:
+        opened = totals[0]
+    phase("open")
+    values = reveal(ctx, opened, to=plan.receivers)
+    if values is None:
+        return None
+    return [[int(value) for value in row] for row in values.reshape(len(plan.opened), -1)]
+
+
+def _totals(plan: Plan, shares: dict[int, Share]) -> list[Share]:
+    """For each task the sum over its holders, each of which shared the vectors of its tasks end to end."""
+    start = dict.fromkeys(shares, 0)
+    totals = []
+    for task in plan.tasks:
+        width = len(task.measures) * task.cells
+        parts = []
+        for holder in map(plan.party, task.table.holders):
+            parts.append(shares[holder][start[holder] : start[holder] + width])
+            start[holder] += width
+        totals.append(reduce(add, parts))
+    return totals
+
+
+def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
+    """The table that the query selects, one row a cell in declared order."""
+    if plan.query.histogram is not None:
+        edges = histogram.edges(plan.query.histogram)
+        bounds = [abs(edge) for pair in edges for edge in pair if isinstance(edge, float)]
+        bound = half_ulp(int(max(bounds)) + 1) if bounds else 0
+        bins = tuple((lower, upper, count) for (lower, upper), count in zip(edges, opened[0], strict=True))
+        return Answer(histogram.COLUMNS, bins, (bound, bound, 0))
+    select = plan.query.select
+    keys = {key.expression: position for position, key in enumerate(plan.tasks[0].keys)}
+    made_of = dict(zip((output for output in select if isinstance(output, StatisticOutput)), plan.uses, strict=True))
+    rows: list[tuple[Value, ...]] = []
+    for cell, codes in enumerate(group_cells(plan)):
+        row: list[Value] = []
+        for output in select:
+            if isinstance(output, KeyOutput):
+                code = codes[keys[output.key]]
+                row.append(output.key.column.value(code) if code < output.key.column.size else None)
+            else:
+                values = [opened[index][cell] for index in made_of[output]]
+                row.append(output.statistic.finish(output.function, output.argument, values))
+        rows.append(tuple(row))
+    return Answer(
+        tuple(output.name for output in select),
+        tuple(rows),
+        tuple(
+            output.statistic.error_bound(output.function, output.argument) if isinstance(output, StatisticOutput) else 0
+            for output in select
+        ),
+    )

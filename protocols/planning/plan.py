@@ -1,0 +1,325 @@
+"""The plan of a query, worked out from the spec alone: what runs at home, what is shared, the ranges proven, the
+cost, and every value that will be opened, to whom. Pure: every node makes the same plan, or nobody starts."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+from mpc.algebra import Shape
+from mpc.cost import Cost
+from mpc.errors import ComityError
+from mpc.schemes import PartyId, Scheme
+from mpc.schemes.named import schemes
+from mpc.triples.dealer import DealerTriples
+from protocols.expression import (
+    Arithmetic,
+    Bin,
+    Comparison,
+    Membership,
+    Node,
+    Number,
+    Reference,
+    aligned,
+    magnitude,
+    not_null,
+)
+from protocols.gadgets import multiply_cost, reveal_cost, share_cost
+from protocols.planning.query import Query, StatisticOutput
+from protocols.planning.task import HomeTask, Key
+from protocols.statistics.base import Measure
+
+HOME_LIMIT = 1 << 126
+"""Integers at home are exact below this (an engine's 128-bit integers)."""
+
+
+class PlanError(ComityError):
+    """The query cannot run as declared. The message names what to change in the spec."""
+
+
+@dataclass(frozen=True)
+class Security:
+    """`parties` in the order of their names; `triples` is "dealer" or None."""
+
+    parties: tuple[str, ...]
+    scheme: str
+    colluding: int
+    triples: str | None = None
+
+
+@dataclass(frozen=True)
+class Disclosure:
+    """`cells` values that the parties `to` learn: opened to them, or implied by what is opened."""
+
+    what: str
+    cells: int
+    to: tuple[str, ...]
+    implied: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`opened` are the totals that are opened, one value a cell; `uses` gives for each selected statistic the indices
+    of those it is made of. In a join, `products[k]` are the measures of the two tasks whose cells are multiplied and
+    added up to `opened[k]`. `ranges` are the proven largest magnitudes, in words and as numbers."""
+
+    query: Query
+    security: Security
+    scheme: Scheme
+    tasks: tuple[HomeTask, ...]
+    opened: tuple[Measure, ...]
+    uses: tuple[tuple[int, ...], ...]
+    products: tuple[tuple[int, int], ...]
+    ranges: tuple[tuple[str, int], ...]
+
+    @property
+    def cells(self) -> int:
+        """Cells of the answer: a join's are added up to one."""
+        return 1 if self.products else self.tasks[0].cells
+
+    @property
+    def values_opened(self) -> int:
+        return len(self.opened) * self.cells
+
+    @property
+    def triples(self) -> str | None:
+        """The source of triples that the query uses, if any."""
+        return self.security.triples if self.products else None
+
+    def party(self, name: str) -> PartyId:
+        return self.security.parties.index(name)
+
+    @property
+    def receivers(self) -> tuple[PartyId, ...]:
+        return tuple(sorted(map(self.party, self.query.receivers)))
+
+    @property
+    def shapes(self) -> dict[PartyId, Shape]:
+        """How many values each party that holds data shares: the vectors of its tasks, end to end."""
+        widths: dict[PartyId, int] = {}
+        for task in self.tasks:
+            for holder in task.table.holders:
+                party = self.party(holder)
+                widths[party] = widths.get(party, 0) + len(task.measures) * task.cells
+        return {party: (widths[party],) for party in sorted(widths)}
+
+    def cost(self, me: PartyId) -> Cost:
+        """What the query costs party `me`, in messages of the protocol."""
+        cost = share_cost(self.scheme, me, self.shapes)
+        if self.products:
+            source = DealerTriples() if self.triples else None
+            cost += multiply_cost(self.scheme, me, source, len(self.products) * self.tasks[0].cells)
+        return cost + reveal_cost(self.scheme, me, self.receivers, self.values_opened)
+
+    @cached_property
+    def disclosures(self) -> tuple[Disclosure, ...]:
+        query = self.query
+        if self.products:
+            suffix = f" over {self.tasks[0].table.name} joined with {self.tasks[1].table.name}"
+        else:
+            keys = ", ".join(str(key.expression) for key in self.tasks[0].keys)
+            suffix = f" by {keys}" if keys else ""
+        listed = [Disclosure(f"{measure}{suffix}", self.cells, query.receivers) for measure in self.opened]
+        holders = self.tasks[0].table.holders
+        if len(holders) == 1:
+            listed.append(Disclosure(
+                f"all of this describes rows of {holders[0]} alone", self.values_opened, query.receivers, implied=True
+            ))
+        elif not self.products:
+            for receiver in query.receivers:
+                others = [name for name in holders if name != receiver]
+                if receiver in holders:
+                    listed.append(Disclosure(
+                        f"the same values for {' and '.join(others)}{' together' if len(others) > 1 else ''}, "
+                        f"by taking away {receiver}'s own",
+                        self.values_opened,
+                        (receiver,),
+                        implied=True,
+                    ))
+        return tuple(listed)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that the nodes must agree on to compute the same thing."""
+        outputs = [(output.name, *_use(output)) for output in self.query.select]
+        return hashlib.sha256(repr((
+            "comity plan 1", self.query.name, self.security, self.scheme.name, self.scheme.algebra.name, self.tasks,
+            self.opened, self.uses, self.products, outputs, self.query.receivers,
+        )).encode()).hexdigest()  # fmt: skip
+
+
+def _use(output: object) -> tuple[str, str]:
+    return (output.function, str(output.argument)) if isinstance(output, StatisticOutput) else ("", "")
+
+
+def plan_query(query: Query, security: Security) -> Plan:
+    """The plan, or a PlanError that says which bound, table or setting to change."""
+    known = not_null(query.where)
+    opened: list[Measure] = []
+    uses = []
+    for output in query.select:
+        if isinstance(output, StatisticOutput):
+            measures = output.statistic.measures(output.function, output.argument)
+            uses.append(tuple(_index(opened, _plain(measure, known)) for measure in measures))
+    if query.histogram is not None:
+        opened = [Measure("count", None)]
+
+    products: list[tuple[int, int]] = []
+    if len(query.tables) == 2:
+        tasks, products = _join_tasks(query, opened, known)
+    else:
+        keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
+        if query.histogram is not None:
+            keys = (Key(query.histogram),)
+        tasks = (HomeTask(query.tables[0], query.where, keys, tuple(opened)),)
+    if products and security.triples is None and security.scheme == "additive":
+        raise PlanError(
+            "the join multiplies secrets, and additive shares need triples for that: "
+            'set security.triples = "dealer" and add [dealer], or use security.scheme = "shamir"'
+        )
+    for task in tasks:
+        _check_home(task)
+    ranges = _ranges(tasks, products, opened)
+    scheme = _smallest(security, ranges)
+    return Plan(query, security, scheme, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges))
+
+
+def _index(measures: list[Measure], measure: Measure) -> int:
+    if measure not in measures:
+        measures.append(measure)
+    return measures.index(measure)
+
+
+def _plain(measure: Measure, known: frozenset[Node]) -> Measure:
+    """COUNT(x) of what cannot be NULL is COUNT(*): one value less to open."""
+    if measure.kind == "count" and measure.expression is not None and not measure.expression.nullable(known):
+        return Measure("count", None)
+    return measure
+
+
+def _join_tasks(
+    query: Query, opened: Sequence[Measure], known: frozenset[Node]
+) -> tuple[tuple[HomeTask, ...], list[tuple[int, int]]]:
+    """Each side's totals a key cell, and which pairs of them make the opened values."""
+    shared, owned = query.tables
+    sides: tuple[list[Measure], list[Measure]] = ([], [])
+    products = []
+    for measure in opened:
+        factors = _split(measure.expression, shared.name, owned.name)
+        pair = []
+        for side, factor in zip(sides, factors, strict=True):
+            kind: Measure = Measure("count", None) if factor is None else Measure(measure.kind, factor)
+            pair.append(_index(side, _plain(kind, known)))
+        products.append((pair[0], pair[1]))
+    tasks = []
+    for table, side in zip(query.tables, sides, strict=True):
+        where = tuple(condition for condition in query.where if _belongs(condition, table.name, shared.name))
+        keys = tuple(Key(Reference(table.name, table.columns[name])) for name in owned.key)
+        tasks.append(HomeTask(table, where, keys, tuple(side)))
+    return tuple(tasks), products
+
+
+def _belongs(node: Node, table: str, fallback: str) -> bool:
+    if len(node.tables) > 1:
+        raise PlanError(f"the condition {node} uses columns of both tables: each condition must use one")
+    return node.tables == {table} or (not node.tables and table == fallback)
+
+
+def _split(expression: Node | None, shared: str, owned: str) -> tuple[Node | None, Node | None]:
+    """`expression` as a factor over the shared table and one over the owned one; None for 1."""
+    if expression is None:
+        return None, None
+    if owned not in expression.tables:
+        return expression, None
+    if shared not in expression.tables:
+        return None, expression
+    if not isinstance(expression, Arithmetic) or expression.operator != "*":
+        raise PlanError(f"{expression} uses columns of both tables: only a product of a factor from each can be joined")
+    left, right = _split(expression.left, shared, owned), _split(expression.right, shared, owned)
+    return _times(left[0], right[0]), _times(left[1], right[1])
+
+
+def _times(x: Node | None, y: Node | None) -> Node | None:
+    return Arithmetic("*", x, y) if x is not None and y is not None else x or y
+
+
+def _check_home(task: HomeTask) -> None:
+    """Every intermediate value at home must be exact in the engine's integers."""
+    expressions = [*task.where, *(key.expression for key in task.keys)]
+    expressions += [measure.expression for measure in task.measures if measure.expression is not None]
+    for expression in expressions:
+        for node in expression.walk():
+            if _reaches(node) >= HOME_LIMIT:
+                raise PlanError(f"{node} may reach {_size(_reaches(node))} at home, beyond 2^126: {_advice(task, node)}")
+    for measure in task.measures:
+        if task.largest(measure) >= HOME_LIMIT:
+            raise PlanError(
+                f"{measure} may reach {_size(task.largest(measure))} at one company ({task.table.max_rows:,} rows), "
+                f"beyond 2^126: {_advice(task, measure.expression)}"
+            )
+
+
+def _reaches(node: Node) -> int:
+    """The largest magnitude that evaluating the node itself comes by."""
+    if isinstance(node, Comparison | Membership):
+        finest = max(node.children, key=lambda child: child.scale)
+        return max(aligned(magnitude(child), child, finest) for child in node.children)
+    if isinstance(node, Bin):
+        span = Number(max(abs(node.start), abs(node.stop)), node.digits)
+        return (aligned(magnitude(node.operand), node.operand, span) + span.value) * node.bins
+    return magnitude(node)
+
+
+def _ranges(
+    tasks: Sequence[HomeTask], products: Sequence[tuple[int, int]], opened: Sequence[Measure]
+) -> list[tuple[str, int]]:
+    """The largest magnitude of every value that is shared, computed or opened."""
+    ranges = []
+    for task in tasks:
+        companies = len(task.table.holders)
+        for measure in task.measures:
+            ranges.append((
+                f"{measure} over {task.table.name} ({companies} x {task.table.max_rows:,} rows)",
+                companies * task.largest(measure),
+            ))
+    for measure, (left, right) in zip(opened, products, strict=bool(products)):
+        shared, owned = tasks
+        # at most one row of the owned table meets each row of the shared one
+        per_row = owned.largest(owned.measures[right]) // owned.table.max_rows
+        largest = len(shared.table.holders) * shared.largest(shared.measures[left]) * per_row
+        ranges.append((f"{measure} over the join", largest))
+    return ranges
+
+
+def _smallest(security: Security, ranges: Sequence[tuple[str, int]]) -> Scheme:
+    what, largest = max(ranges, key=lambda item: item[1])
+    candidates = schemes(security.scheme, len(security.parties), security.colluding)
+    for scheme in candidates:
+        if largest <= scheme.algebra.bound:
+            return scheme
+    raise PlanError(
+        f"{what} may reach {_size(largest)}, beyond {_size(candidates[-1].algebra.bound)} of the widest domain, "
+        f"{candidates[-1].algebra.name}: lower max_rows or the bounds of its columns"
+    )
+
+
+def _advice(task: HomeTask, node: Node | None) -> str:
+    columns = sorted({n.column.name for n in node.walk() if isinstance(n, Reference)}) if node is not None else []
+    places = [f"tables.{task.table.name}.columns.{name}" for name in columns]
+    return f"lower tables.{task.table.name}.max_rows" + (f" or the bounds of {', '.join(places)}" if places else "")
+
+
+def _size(x: int) -> str:
+    return f"{x:,}" if x < 10**15 else f"2^{x.bit_length() - 1}"
+
+
+def group_cells(plan: Plan) -> Iterator[tuple[int, ...]]:
+    """The key codes of each cell of the answer, in order; the last key runs fastest."""
+    sizes = [key.size for key in plan.tasks[0].keys] if not plan.products else []
+    for cell in range(prod(sizes)):
+        codes = []
+        for size in reversed(sizes):
+            cell, code = divmod(cell, size)
+            codes.append(code)
+        yield tuple(reversed(codes))
