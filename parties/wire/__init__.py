@@ -1,0 +1,1 @@
+"""The wire: identity by pinned certificate, TLS, and gRPC behind the channel interface."""

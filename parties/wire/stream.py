@@ -1,0 +1,301 @@
+"""One session over gRPC: a bidirectional stream to each peer, behind the channel interface of mpc/channel.py.
+
+gRPC's threads write into bounded mailboxes; the one worker thread of the session reads them. A message goes in frames
+of at most 512 KiB. A peer that is busy beats each second; a peer from which nothing comes until the deadline has
+failed, and so has the session, at every node: whoever notices first tells the others.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import grpc
+
+from mpc.channel import Payload, Tag, wrong_size, wrong_tag
+from mpc.errors import ComityError, PeerError
+from mpc.schemes import PartyId
+from parties.wire.v1 import party_pb2 as pb
+
+CHUNK = 512 << 10
+LARGEST_FRAME = 1 << 20
+MAILBOX = 64 << 20
+"""Bytes of a peer's frames that wait for this node; beyond, its stream is not read until some are taken."""
+BEAT = 1.0
+
+Digests = dict[str, str]
+
+
+class SessionFailed(ComityError):
+    """The session ended without an answer. `reason` and `culprit` are what the peers are told."""
+
+    def __init__(
+        self, message: str, reason: "pb.Abort.Reason.ValueType", culprit: str, where: str = "", digests: Digests | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason, self.culprit, self.where, self.digests = reason, culprit, where, digests or {}
+
+
+def spec_differs(digests: Digests) -> SessionFailed:
+    approved: dict[str, list[str]] = {}
+    for name, digest in sorted(digests.items()):
+        approved.setdefault(digest, []).append(name)
+    who = "; ".join(f"{', '.join(names)}: {digest}" for digest, names in approved.items())
+    return SessionFailed(
+        f"the companies approved different specs (SHA-256): {who}. Nothing was shared. "
+        "All must `comity approve` the same file",
+        pb.Abort.SPEC_DIFFERS,
+        "",
+        digests=digests,
+    )
+
+
+def told(peer: str, abort: pb.Abort) -> SessionFailed:
+    """The failure that `peer` reports. What it sends is not trusted: names and places are cut to plain text."""
+    culprit, where = _plain(abort.culprit) or peer, _plain(abort.where)
+    at = f" at {where}" if where else ""
+    if abort.reason == pb.Abort.SPEC_DIFFERS:
+        return spec_differs({_plain(name): _plain(digest) for name, digest in list(abort.digests.items())[:64]})
+    message = {
+        pb.Abort.CANNOT_ANSWER: f"{culprit} cannot answer: its own log says why",
+        pb.Abort.REFUSED: f"{culprit} refuses{': ' + where if where else ''}",
+        pb.Abort.LOST: f"{peer} lost {culprit}{at}",
+    }.get(abort.reason, f"{culprit} failed{at}: its own log says why")
+    return SessionFailed(message, abort.reason, culprit, where)
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in text[:160] if c.isascii() and c.isprintable())
+
+
+@dataclass
+class Session:
+    """What the streams of one session share: one lock, and the failure that ends all waits."""
+
+    me: str
+    deadline: float
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    streams: dict[str, "PeerStream"] = field(default_factory=dict)
+    failure: SessionFailed | None = None
+    waiting_for: str = ""
+    step: str = "the agreement"
+    ended: bool = False
+
+    def fail(self, failure: SessionFailed) -> None:
+        """Ends every wait, and tells the peers. The first failure stays."""
+        with self.changed:
+            if self.failure is not None or self.ended:
+                return
+            self.failure = failure
+            self.changed.notify_all()
+            streams = list(self.streams.values())
+        for stream in streams:
+            stream.put(pb.Frame(abort=pb.Abort(
+                reason=failure.reason, culprit=failure.culprit, where=failure.where, digests=failure.digests
+            )))  # fmt: skip
+            stream.finish()
+
+    def finish(self) -> None:
+        """All is sent and received."""
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
+        for stream in list(self.streams.values()):
+            stream.put(pb.Frame(end=pb.End()))
+            stream.finish()
+
+    def wait(self, what: Callable[[], bool], timeout: float) -> bool:
+        """Waits (the lock is held) until `what` holds; raises the session's failure; False after `timeout` seconds."""
+        held = self.changed.wait_for(lambda: self.failure is not None or what(), timeout)
+        if self.failure is not None:
+            raise self.failure
+        return held
+
+    def wait_for_peer(self, peer: "PeerStream", what: Callable[[], bool], where: str) -> None:
+        """Waits until `what` holds. The deadline runs while nothing comes from `peer`, and while it waits, directly
+        or through others, for this node: then the two are out of step, and nobody would ever move."""
+        with self.changed:
+            self.waiting_for, self.step = peer.name, where
+            stuck_since: float | None = None
+            try:
+                while not self.wait(what, BEAT / 4 if peer.ended else BEAT):
+                    if peer.ended:
+                        raise self.lost(peer.name, where, f"{peer.name} ended the session at {where}")
+                    now = time.monotonic()
+                    if now - peer.heard > self.deadline:
+                        raise self.lost(
+                            peer.name, where, f"{peer.name} sent nothing for {self.deadline:g} s at {where}"
+                        )
+                    stuck_since = (stuck_since or now) if self._circular(peer) else None
+                    if stuck_since is not None and now - stuck_since > self.deadline:
+                        raise self.lost(
+                            peer.name, where, f"{peer.name} is out of step: it waits for this node, at {where}"
+                        )
+            finally:
+                self.waiting_for = ""
+
+    def _circular(self, peer: "PeerStream") -> bool:
+        name = peer.name
+        for _ in self.streams:
+            name = self.streams[name].waiting_for
+            if name == self.me:
+                return True
+            if name not in self.streams:
+                return False
+        return True
+
+    def lost(self, culprit: str, where: str, message: str) -> SessionFailed:
+        return SessionFailed(message, pb.Abort.LOST, culprit, where)
+
+
+class PeerStream:
+    """This node's end of the stream to one peer in one session."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.session: Session | None = None
+        self.heard = time.monotonic()
+        self.waiting_for = ""
+        self.ended = False
+        self._outgoing: deque[pb.Frame | tuple[bytes, Tag, Payload] | None] = deque()
+        self._put = threading.Condition()
+        self._mailbox: deque[pb.Data] = deque()
+        self._held = 0
+        self._first: pb.Frame | None = None
+        self._opened = threading.Event()
+
+    # ---- towards the peer
+
+    def put(self, frame: "pb.Frame | tuple[bytes, Tag, Payload]") -> None:
+        with self._put:
+            self._outgoing.append(frame)
+            self._put.notify()
+
+    def finish(self) -> None:
+        """Nothing more will be sent."""
+        with self._put:
+            self._outgoing.append(None)
+            self._put.notify()
+
+    def frames(self) -> Iterator[pb.Frame]:
+        """What gRPC sends: the frames that were put, and a beat in each second without any."""
+        while True:
+            with self._put:
+                self._put.wait_for(lambda: bool(self._outgoing), BEAT)
+                item = self._outgoing.popleft() if self._outgoing else pb.Frame(beat=self._beat())
+            if item is None:
+                return
+            if isinstance(item, pb.Frame):
+                yield item
+                continue
+            session, tag, payload = item
+            view = memoryview(payload)
+            for start in range(0, max(len(view), 1), CHUNK):
+                part = bytes(view[start : start + CHUNK])
+                yield pb.Frame(data=pb.Data(
+                    session=session, step=tag.step, operation=tag.operation, payload=part,
+                    last=start + CHUNK >= len(view),
+                ))  # fmt: skip
+
+    def _beat(self) -> pb.Beat:
+        return pb.Beat(waiting_for=self.session.waiting_for if self.session else "")
+
+    # ---- from the peer
+
+    def read(self, frames: Iterator[pb.Frame]) -> None:
+        """Files what comes until the stream ends; runs in a thread of its own."""
+        try:
+            for frame in frames:
+                self.heard = time.monotonic()
+                if not self._opened.is_set():
+                    self._first = frame
+                    self._opened.set()
+                elif self.session is None or not self._file(self.session, frame):
+                    break
+        except grpc.RpcError:
+            pass
+        finally:
+            self._opened.set()
+            session = self.session
+            if session is not None:
+                with session.changed:
+                    clean, self.ended = self.ended, True
+                    where = session.step
+                    session.changed.notify_all()
+                if not clean:
+                    session.fail(session.lost(self.name, where, f"the connection to {self.name} broke at {where}"))
+
+    def _file(self, session: Session, frame: pb.Frame) -> bool:
+        """Whether to read on."""
+        kind = frame.WhichOneof("kind")
+        if kind == "data":
+            with session.changed:
+                session.changed.wait_for(lambda: self._held < MAILBOX or session.failure is not None or session.ended)
+                if session.failure is not None or session.ended:
+                    return True
+                self._mailbox.append(frame.data)
+                self._held += len(frame.data.payload)
+                session.changed.notify_all()
+        elif kind == "beat":
+            self.waiting_for = frame.beat.waiting_for
+        elif kind == "end":
+            self.ended = True
+        elif kind == "abort":
+            self.ended = True
+            session.fail(told(self.name, frame.abort))
+            return False
+        else:
+            session.fail(session.lost(self.name, session.step, f"{self.name} sent a frame of no meaning"))
+            return False
+        return True
+
+    def opening(self, timeout: float) -> pb.Frame | None:
+        """The first frame; None where none comes."""
+        self._opened.wait(timeout)
+        return self._first
+
+    def receive(self, session_id: bytes, sender: PartyId, tag: Tag, size: int) -> Payload:
+        """The next message, which must carry `tag` and have `size` bytes."""
+        session = self.session
+        assert session is not None
+        received = bytearray()
+        while True:
+            if not self._mailbox:
+                session.wait_for_peer(self, lambda: bool(self._mailbox), str(tag))
+            with session.changed:
+                data = self._mailbox.popleft()
+                self._held -= len(data.payload)
+                session.changed.notify_all()
+            got = Tag(data.step, _plain(data.operation))
+            if got != tag or data.session != session_id:
+                raise wrong_tag(sender, self.name, tag, got)
+            if len(received) + len(data.payload) > size or (data.last and len(received) + len(data.payload) != size):
+                raise wrong_size(sender, self.name, tag)
+            if data.last and not received:
+                return data.payload
+            received += data.payload
+            if data.last:
+                return received
+
+
+class StreamChannel:
+    """The channel of one session: `streams` by party, all bound to one session id."""
+
+    def __init__(self, session_id: bytes, streams: Mapping[PartyId, PeerStream]) -> None:
+        self._id, self._streams = session_id, streams
+
+    def send(self, to: PartyId, tag: Tag, payload: Payload) -> None:
+        self._streams[to].put((self._id, tag, payload))
+
+    def receive(self, sender: PartyId, tag: Tag, size: int) -> Payload:
+        return self._streams[sender].receive(self._id, sender, tag, size)
+
+
+def as_failure(error: Exception, session: Session, names: Mapping[PartyId, str]) -> SessionFailed:
+    """What ended this node's part of the session, as the peers are to be told it."""
+    if isinstance(error, SessionFailed):
+        return error
+    if isinstance(error, PeerError):
+        return session.lost(names[error.peer], session.step, str(error))
+    return SessionFailed(str(error), pb.Abort.FAILED, session.me, session.step)
