@@ -8,7 +8,7 @@ import numpy as np
 from mpc.algebra import Array, Shape
 from mpc.channel import Channel, Payload, Tag
 from mpc.cost import Cost
-from mpc.errors import PeerError
+from mpc.errors import PeerError, ProtocolError
 from mpc.randomness import Stream, derive
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
@@ -59,6 +59,11 @@ class Context:
     @property
     def parties(self) -> int:
         return self.scheme.parties
+
+    def check(self, share: Share) -> None:
+        """ProtocolError unless `share` is one of this party, under this session's scheme."""
+        if share.scheme != self.scheme or share.party != self.me:
+            raise ProtocolError(f"{share!r} of party {share.party} is not of this session ({self!r})")
 
     def stream(self, dealt_by: PartyId, held_by: PartyId) -> Stream:
         """The stream from which the shares that `dealt_by` deals to `held_by` are drawn; one of the two is me."""

@@ -42,7 +42,10 @@ class Share:
             if other.scale != self.scale:
                 raise ProtocolError(f"cannot add fixed-point scales {self.scale} and {other.scale}")
             return other.data
-        public = self.scheme.algebra.encode(integers(other) * (1 << self.scale))
+        public = integers(other)
+        if self.scale:
+            public = np.asarray(public.astype(object) * (1 << self.scale), dtype=object)  # an int64 would wrap
+        public = self.scheme.algebra.encode(public)
         return self.scheme.constant(public, self.party)
 
     def __add__(self, other: Any) -> Share:

@@ -33,6 +33,8 @@ def simulate(
     n = len(inputs)
     if isinstance(scheme, str):
         scheme = schemes(scheme, n, colluding or ((n - 1) // 2 if scheme == "shamir" else n - 1))[0]
+    if scheme.parties != n:
+        raise ValueError(f"{n} inputs for a scheme of {scheme.parties} parties")
     everybody = [*range(n), *([DEALER] if triples == "dealer" else [])]
     network = MemoryNetwork(everybody, deadline)
     pairs = {frozenset((a, b)): fresh_seed() for a in everybody for b in everybody if a != b}

@@ -13,10 +13,14 @@ _29, _32, _61 = np.uint64(29), np.uint64(32), np.uint64(61)
 _LOW29, _LOW32 = np.uint64((1 << 29) - 1), np.uint64((1 << 32) - 1)
 
 
+def _once(x: Any) -> Array:
+    """A value below 2p to [0, p): below p, the difference wraps to a larger number than x."""
+    return np.asarray(np.minimum(x, np.subtract(x, _P)))
+
+
 def _reduce(x: Any) -> Array:
     """Any 64-bit value to [0, p)."""
-    x = (x & _P) + (x >> _61)
-    return np.asarray(np.where(x >= _P, x - _P, x))
+    return _once((x & _P) + (x >> _61))
 
 
 class Field61:
@@ -29,11 +33,10 @@ class Field61:
     is_field = True
 
     def add(self, x: Array, y: Array, /) -> Array:
-        z = np.add(x, y)
-        return np.asarray(np.where(z >= _P, z - _P, z))
+        return _once(np.add(x, y))
 
     def subtract(self, x: Array, y: Array, /) -> Array:
-        return np.asarray(np.where(x >= y, x - y, x + (_P - y)))
+        return _once(np.add(x, np.subtract(_P, y)))
 
     def multiply(self, x: Array, y: Array, /) -> Array:
         # schoolbook on 32-bit limbs; 2^64 is 8, and the middle part m * 2^32 is (m >> 29) + (m mod 2^29) * 2^32

@@ -42,8 +42,8 @@ class Wide:
 
     def encode(self, values: object, /) -> Array:
         array = integers(values).astype(object)
-        half = self.modulus // 2
-        if any(not -half <= v <= half for v in array.flat):
+        lowest, highest = -(self.modulus // 2), (self.modulus - 1) // 2
+        if any(not lowest <= v <= highest for v in array.flat):
             raise OverflowError(f"a value does not fit in {self.name}")
         return _objects((int(v) % self.modulus for v in array.flat), array.shape)
 

@@ -1,0 +1,1 @@
+"""What this company has agreed to."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from mpc.channel import Payload, Tag, wrong_size, wrong_tag
+from mpc.channel import Payload, SessionEnded, Tag, wrong_size, wrong_tag
 from mpc.errors import ComityError, PeerError
 from mpc.schemes import PartyId
 from parties.wire.v1 import party_pb2 as pb
@@ -22,7 +22,10 @@ CHUNK = 512 << 10
 LARGEST_FRAME = 1 << 20
 MAILBOX = 64 << 20
 """Bytes of a peer's frames that wait for this node; beyond, its stream is not read until some are taken."""
+FRAME_OVERHEAD = 256
 BEAT = 1.0
+LONGEST = 3600.0
+"""Seconds that one wait may last, however busily the peer beats."""
 
 Digests = dict[str, str]
 
@@ -35,6 +38,14 @@ class SessionFailed(ComityError):
     ) -> None:
         super().__init__(message)
         self.reason, self.culprit, self.where, self.digests = reason, culprit, where, digests or {}
+
+
+class PeerEnded(SessionEnded):
+    """A peer has said that it sends nothing more, and this node waits for something of it."""
+
+    def __init__(self, peer: str, where: str) -> None:
+        super().__init__(f"{peer} ended the session at {where}")
+        self.peer = peer
 
 
 def spec_differs(digests: Digests) -> SessionFailed:
@@ -82,19 +93,20 @@ class Session:
     step: str = "the agreement"
     ended: bool = False
 
+    @property
+    def over(self) -> bool:
+        return self.ended or self.failure is not None
+
     def fail(self, failure: SessionFailed) -> None:
         """Ends every wait, and tells the peers. The first failure stays."""
         with self.changed:
-            if self.failure is not None or self.ended:
+            if self.over:
                 return
             self.failure = failure
             self.changed.notify_all()
             streams = list(self.streams.values())
         for stream in streams:
-            stream.put(pb.Frame(abort=pb.Abort(
-                reason=failure.reason, culprit=failure.culprit, where=failure.where, digests=failure.digests
-            )))  # fmt: skip
-            stream.finish()
+            stream.refuse(failure)
 
     def finish(self) -> None:
         """All is sent and received."""
@@ -104,6 +116,11 @@ class Session:
         for stream in list(self.streams.values()):
             stream.put(pb.Frame(end=pb.End()))
             stream.finish()
+
+    def drain(self) -> None:
+        """Waits until every peer has ended, so that closing the connections cuts nothing off; at most the deadline."""
+        with self.changed:
+            self.changed.wait_for(lambda: all(stream.ended for stream in self.streams.values()), self.deadline)
 
     def wait(self, what: Callable[[], bool], timeout: float) -> bool:
         """Waits (the lock is held) until `what` holds; raises the session's failure; False after `timeout` seconds."""
@@ -119,10 +136,13 @@ class Session:
             self.waiting_for, self.step = peer.name, where
             stuck_since: float | None = None
             try:
-                while not self.wait(what, BEAT / 4 if peer.ended else BEAT):
+                since = time.monotonic()
+                while not self.wait(lambda: what() or peer.ended, BEAT) or not what():
                     if peer.ended:
-                        raise self.lost(peer.name, where, f"{peer.name} ended the session at {where}")
+                        raise PeerEnded(peer.name, where)
                     now = time.monotonic()
+                    if now - since > LONGEST:
+                        raise self.lost(peer.name, where, f"{peer.name} was busy for {LONGEST:g} s at {where}")
                     if now - peer.heard > self.deadline:
                         raise self.lost(
                             peer.name, where, f"{peer.name} sent nothing for {self.deadline:g} s at {where}"
@@ -152,9 +172,9 @@ class Session:
 class PeerStream:
     """This node's end of the stream to one peer in one session."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.session: Session | None = None
+    def __init__(self, name: str, session: Session, hello: pb.Hello | None = None) -> None:
+        self.name, self.session = name, session
+        self.hello = hello
         self.heard = time.monotonic()
         self.waiting_for = ""
         self.ended = False
@@ -162,8 +182,6 @@ class PeerStream:
         self._put = threading.Condition()
         self._mailbox: deque[pb.Data] = deque()
         self._held = 0
-        self._first: pb.Frame | None = None
-        self._opened = threading.Event()
 
     # ---- towards the peer
 
@@ -171,6 +189,13 @@ class PeerStream:
         with self._put:
             self._outgoing.append(frame)
             self._put.notify()
+
+    def refuse(self, failure: SessionFailed) -> None:
+        """Tells the peer why the session fails; nothing more will be sent."""
+        self.put(pb.Frame(abort=pb.Abort(
+            reason=failure.reason, culprit=failure.culprit, where=failure.where, digests=failure.digests
+        )))  # fmt: skip
+        self.finish()
 
     def finish(self) -> None:
         """Nothing more will be sent."""
@@ -199,73 +224,63 @@ class PeerStream:
                 ))  # fmt: skip
 
     def _beat(self) -> pb.Beat:
-        return pb.Beat(waiting_for=self.session.waiting_for if self.session else "")
+        return pb.Beat(waiting_for=self.session.waiting_for)
 
     # ---- from the peer
 
     def read(self, frames: Iterator[pb.Frame]) -> None:
         """Files what comes until the stream ends; runs in a thread of its own."""
+        session = self.session
         try:
             for frame in frames:
                 self.heard = time.monotonic()
-                if not self._opened.is_set():
-                    self._first = frame
-                    self._opened.set()
-                elif self.session is None or not self._file(self.session, frame):
+                if not self._file(frame):
                     break
         except grpc.RpcError:
-            pass
+            pass  # said below
         finally:
-            self._opened.set()
-            session = self.session
-            if session is not None:
-                with session.changed:
-                    clean, self.ended = self.ended, True
-                    where = session.step
-                    session.changed.notify_all()
-                if not clean:
-                    session.fail(session.lost(self.name, where, f"the connection to {self.name} broke at {where}"))
-
-    def _file(self, session: Session, frame: pb.Frame) -> bool:
-        """Whether to read on."""
-        kind = frame.WhichOneof("kind")
-        if kind == "data":
             with session.changed:
-                session.changed.wait_for(lambda: self._held < MAILBOX or session.failure is not None or session.ended)
-                if session.failure is not None or session.ended:
-                    return True
-                self._mailbox.append(frame.data)
-                self._held += len(frame.data.payload)
+                clean, self.ended = self.ended, True
+                where = session.step
                 session.changed.notify_all()
-        elif kind == "beat":
-            self.waiting_for = frame.beat.waiting_for
-        elif kind == "end":
-            self.ended = True
-        elif kind == "abort":
-            self.ended = True
-            session.fail(told(self.name, frame.abort))
-            return False
-        else:
-            session.fail(session.lost(self.name, session.step, f"{self.name} sent a frame of no meaning"))
-            return False
-        return True
+            if not clean:
+                session.fail(session.lost(self.name, where, f"the connection to {self.name} broke at {where}"))
 
-    def opening(self, timeout: float) -> pb.Frame | None:
-        """The first frame; None where none comes."""
-        self._opened.wait(timeout)
-        return self._first
+    def _file(self, frame: pb.Frame) -> bool:
+        """Whether to read on: until the stream ends by itself, but for nonsense."""
+        session, kind = self.session, frame.WhichOneof("kind")
+        sense = True
+        with session.changed:
+            if kind == "data":
+                session.changed.wait_for(lambda: self._held < MAILBOX or session.over)
+                if not session.over:
+                    self._mailbox.append(frame.data)
+                    self._held += len(frame.data.payload) + FRAME_OVERHEAD
+            elif kind == "beat":
+                self.waiting_for = frame.beat.waiting_for
+            elif kind == "hello" and self.hello is None:
+                self.hello = frame.hello
+            elif kind in ("end", "abort"):
+                self.ended = True
+            else:
+                sense = False
+            session.changed.notify_all()
+        if kind == "abort":
+            session.fail(told(self.name, frame.abort))
+        if not sense:
+            session.fail(session.lost(self.name, session.step, f"{self.name} sent a frame of no meaning"))
+        return sense
 
     def receive(self, session_id: bytes, sender: PartyId, tag: Tag, size: int) -> Payload:
         """The next message, which must carry `tag` and have `size` bytes."""
         session = self.session
-        assert session is not None
         received = bytearray()
         while True:
             if not self._mailbox:
                 session.wait_for_peer(self, lambda: bool(self._mailbox), str(tag))
             with session.changed:
                 data = self._mailbox.popleft()
-                self._held -= len(data.payload)
+                self._held -= len(data.payload) + FRAME_OVERHEAD
                 session.changed.notify_all()
             got = Tag(data.step, _plain(data.operation))
             if got != tag or data.session != session_id:
@@ -292,10 +307,12 @@ class StreamChannel:
         return self._streams[sender].receive(self._id, sender, tag, size)
 
 
-def as_failure(error: Exception, session: Session, names: Mapping[PartyId, str]) -> SessionFailed:
+def as_failure(error: BaseException, session: Session, names: Mapping[PartyId, str]) -> SessionFailed:
     """What ended this node's part of the session, as the peers are to be told it."""
     if isinstance(error, SessionFailed):
         return error
     if isinstance(error, PeerError):
         return session.lost(names[error.peer], session.step, str(error))
+    if isinstance(error, PeerEnded):
+        return session.lost(error.peer, session.step, str(error))
     return SessionFailed(str(error), pb.Abort.FAILED, session.me, session.step)

@@ -20,6 +20,8 @@ def multiply(ctx: Context, x: Share, y: Share) -> Share:
     With a source of triples: one round, two elements to each peer, one triple an element, under any linear scheme
     [Beaver91]. Without one: by resharing, where the scheme allows it (Shamir): one round, no triples [GRR98].
     """
+    ctx.check(x)
+    ctx.check(y)
     if x.shape != y.shape:
         raise ProtocolError(f"cannot multiply shapes {x.shape} and {y.shape}")
     product = _beaver(ctx, x, y) if ctx.triples is not None else _reshare(ctx, x, y)

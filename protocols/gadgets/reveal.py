@@ -15,6 +15,10 @@ from mpc.share import Share, concatenate
 def open_residues(ctx: Context, shares: Sequence[Share], to: Iterable[PartyId], operation: str) -> list[Array] | None:
     """The residues behind `shares`, at the receivers; None elsewhere. All travel in one round."""
     receivers = set(to)
+    if not receivers <= set(range(ctx.parties)):
+        raise ProtocolError(f"{operation}: the receivers {sorted(receivers)} are not all among {ctx.parties} parties")
+    for share in shares:
+        ctx.check(share)
     flat = concatenate(shares).data
     received = ctx.exchange(
         operation,

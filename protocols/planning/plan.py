@@ -26,7 +26,7 @@ from protocols.expression import (
     not_null,
 )
 from protocols.gadgets import multiply_cost, reveal_cost, share_cost
-from protocols.planning.query import Query, StatisticOutput
+from protocols.planning.query import KeyOutput, Query, StatisticOutput
 from protocols.planning.task import HomeTask, Key
 from protocols.statistics.base import Measure
 
@@ -149,8 +149,10 @@ class Plan:
         )).encode()).hexdigest()  # fmt: skip
 
 
-def _use(output: object) -> tuple[str, str]:
-    return (output.function, str(output.argument)) if isinstance(output, StatisticOutput) else ("", "")
+def _use(output: KeyOutput | StatisticOutput) -> tuple[str, str]:
+    if isinstance(output, KeyOutput):
+        return "", str(output.key)
+    return output.function, str(output.argument)
 
 
 def plan_query(query: Query, security: Security) -> Plan:

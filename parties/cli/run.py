@@ -1,0 +1,77 @@
+"""comity run"""
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+import grpc
+from rich.console import Console
+
+from mpc.errors import ComityError
+from parties.cli.plot import plot as draw
+from parties.cli.spec import NODE
+from parties.cli.table import as_csv, print_result
+from parties.node.config import read_config
+from parties.wire import identity
+from parties.wire.endpoint import Node, dial, ready
+from parties.wire.v1 import party_pb2 as pb
+from parties.wire.v1 import party_pb2_grpc as rpc
+
+LARGEST_RESULT = 64 << 20
+SAYING = {
+    "local": "computing at home",
+    "share": "sharing",
+    "compute": "computing on shares",
+    "open": "opening the answer",
+}
+
+
+@click.command()
+@click.argument("query")
+@NODE
+@click.option("--format", "format_", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option("--plot", metavar="FILE.png", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the answer.")
+def run(query: str, node: Path, format_: str, plot: Path | None) -> None:
+    """Run QUERY of the approved spec, through this company's own node."""
+    if plot is not None and not plot.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {plot.parent}", param_hint="--plot")
+    console = Console(stderr=True)
+    with console.status("asking the node") if console.is_terminal else nullcontext() as status:
+        result = run_on_node(query, node, lambda phase: status.update(SAYING.get(phase, phase)) if status else None)
+    if plot is not None:
+        draw(result, plot)
+    if format_ == "json":
+        click.echo(json.dumps(result))
+    elif format_ == "csv":
+        click.echo(as_csv(result), nl=False)
+    else:
+        print_result(result, Console())
+
+
+def run_on_node(query: str, directory: Path, tell: Callable[[str], object] = lambda phase: None) -> dict[str, Any]:
+    """The result object of `query`, from the node in `directory`, called on its own port with its own certificate."""
+    config, own = read_config(directory), identity.load(directory)
+    host, _, port = config.listen.rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+    node = Node(f"the node of {config.name}", f"{host}:{port}", own.der)
+    with dial(own, node, LARGEST_RESULT) as channel:
+        ready(channel, node, f"start it with `comity node {directory}`")
+        call = rpc.PartyStub(channel).Run(pb.RunRequest(query=query))
+        try:
+            for reply in call:
+                kind = reply.WhichOneof("kind")
+                if kind == "error":
+                    raise ComityError(reply.error)
+                if kind == "result":
+                    result = json.loads(reply.result)
+                    assert isinstance(result, dict)
+                    return result
+                tell(reply.progress)
+        except grpc.RpcError:
+            raise ComityError(f"the node in {directory} stopped while the query ran: its log says why") from None
+        finally:
+            call.cancel()
+    raise ComityError(f"the node in {directory} gave no answer: its log says why")

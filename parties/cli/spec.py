@@ -1,0 +1,87 @@
+"""comity check, explain, approve: what happens to a spec before anything runs."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from mpc.errors import ComityError
+from parties.governance.approval import approve as approve_spec
+from parties.governance.approval import membership
+from parties.node.config import read_config
+from parties.spec.load import Spec, load
+from parties.wire import identity
+from protocols.planning.explain import assumptions, at_home, steps
+from protocols.planning.plan import Plan
+
+SPEC = click.argument("spec", type=click.Path(path_type=Path))
+NODE = click.option(
+    "--node", required=True, metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="The node's folder."
+)
+
+
+@click.command()
+@SPEC
+def check(spec: Path) -> None:
+    """Is SPEC valid? If not, lists every problem with its place."""
+    loaded = load(spec)
+    click.echo(f"{spec} is valid: {_summary(loaded)}")
+
+
+@click.command()
+@SPEC
+@click.argument("query")
+def explain(spec: Path, query: str) -> None:
+    """What QUERY would do: at home, on shares, what it opens to whom, what that implies, and what it costs."""
+    loaded = load(spec)
+    if query not in loaded.plans:
+        near = difflib.get_close_matches(query, loaded.plans, 1)
+        raise ComityError(
+            f"{spec} has no query {query!r}: " + (f"did you mean {near[0]}?" if near else f"it has {', '.join(loaded.plans)}")
+        )
+    click.echo("\n".join(_explained(loaded, loaded.plans[query])))
+
+
+@click.command()
+@SPEC
+@NODE
+def approve(spec: Path, node: Path) -> None:
+    """This company agrees to exactly this SPEC: its node takes part in the queries of this file alone."""
+    config = read_config(node)
+    own = identity.load(node)
+    loaded = approve_spec(spec, node, config.name, own)
+    me = membership(loaded, config.name, own).me
+    click.echo(f"{me} approves {spec}: {_summary(loaded)}")
+    click.echo(f"SHA-256 {loaded.digest}")
+    for table in loaded.tables.values():
+        if me in table.holders and table.name not in config.tables:
+            click.echo(f"note: {me} holds part of {table.name}: say where in {node}/node.toml, [tables.{table.name}]", err=True)
+
+
+def _summary(spec: Spec) -> str:
+    queries = ", ".join(spec.plans) or "none"
+    return f"{len(spec.parties)} parties ({', '.join(spec.parties)}), queries {queries}"
+
+
+def _explained(spec: Spec, plan: Plan) -> Iterable[str]:
+    scheme, parties = plan.scheme, plan.security.parties
+    yield f"{plan.query.name}\n"
+    yield from (f"    {line.strip()}" for line in spec.sql[plan.query.name].strip().splitlines())
+    yield "\nAt home, each company by itself"
+    for holders, what, count in at_home(plan):
+        yield f"  {holders}: {what} ({count} each)"
+    yield "\nAmong the companies"
+    yield from (f"  {number}. {step}" for number, step in enumerate(steps(plan), 1))
+    yield "\nDisclosed"
+    for item in plan.disclosures:
+        word = "implied" if item.implied else "opened"
+        yield f"  {word}: {item.what}: {item.cells:,} value{'s' * (item.cells != 1)}, to {', '.join(item.to)}"
+    yield f"\nProven ranges (greatest magnitude; {scheme.algebra.name} is used up to {scheme.algebra.bound:,})"
+    yield from (f"  {what}: {largest:,}" for what, largest in plan.ranges)
+    yield "\nCost (payload a party hands to its channels)"
+    for number, name in enumerate(parties):
+        cost = plan.cost(number)
+        yield f"  {name}: {cost.rounds} round{'s' * (cost.rounds != 1)}, {cost.bytes:,} bytes, {cost.triples:,} triples"
+    yield "\nTrust assumptions"
+    yield from (f"  - {line}" for line in assumptions(plan))

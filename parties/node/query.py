@@ -1,0 +1,54 @@
+"""One company's part in one query, after the nodes have agreed: local, share, compute, open."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mpc.algebra import Array
+from mpc.context import Context
+from parties.data.home import TableSource, compute
+from parties.node.report import report
+from protocols.planning.execute import answer, execute
+from protocols.planning.plan import Plan
+
+PHASES = ("local", "share", "compute", "open")
+
+
+class Phases:
+    """Tells which phase begins, and how long each took."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self._tell = tell
+        self._now: str | None = None
+        self._since = 0.0
+
+    def __call__(self, phase: str | None) -> None:
+        now = time.perf_counter()
+        if self._now is not None:
+            self.seconds[self._now] += now - self._since
+        self._now, self._since = phase, now
+        if phase is not None:
+            self._tell(phase)
+
+
+def home_vectors(plan: Plan, me: str, sources: Mapping[str, TableSource]) -> list[Array | None]:
+    """This company's totals for each task of the plan; None where it holds no such table. DataError where its data
+    do not meet the spec: nothing has been shared by then."""
+    return [
+        compute(task, sources[task.table.name]) if me in task.table.holders else None for task in plan.tasks
+    ]
+
+
+def run_query(
+    ctx: Context, plan: Plan, digest: str, home: Callable[[], list[Array | None]], tell: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """The report at a receiver, None elsewhere. Discloses what the plan says, nothing else."""
+    phases = Phases(tell)
+    phases("local")
+    vectors = home()
+    opened = execute(ctx, plan, vectors, phases)
+    phases(None)
+    if opened is None:
+        return None
+    return report(plan, digest, answer(plan, opened), plan.cost(ctx.me), ctx.measured, phases.seconds)

@@ -1,0 +1,65 @@
+"""The object that a query ends in: the answer, what was disclosed to whom, and what it cost."""
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from mpc.cost import Cost
+from protocols.planning.execute import Answer
+from protocols.planning.explain import assumptions
+from protocols.planning.plan import Plan
+from protocols.planning.query import KeyOutput
+from protocols.statistics.base import Value
+
+FOLDER = "results"
+
+
+def report(
+    plan: Plan, spec_digest: str, answer: Answer, declared: Cost, measured: Cost, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """JSON-ready. Decimals become strings with all digits; bytes are the payload this node handed to its channels."""
+    return {
+        "query": plan.query.name,
+        "digest": spec_digest,
+        "columns": list(answer.columns),
+        "group_by": [output.name for output in plan.query.select if isinstance(output, KeyOutput)],
+        "rows": [[_plain(value) for value in row] for row in answer.rows],
+        "error_bound": list(answer.error_bound),
+        "disclosed": [
+            {"what": item.what, "cells": item.cells, "to": list(item.to), "implied": item.implied}
+            for item in plan.disclosures
+        ],
+        "cost": {
+            "declared": _cost(declared),
+            "measured": _cost(measured),
+            "seconds": {phase: round(value, 6) for phase, value in seconds.items()},
+        },
+        "parties": list(plan.security.parties),
+        "scheme": f"{plan.scheme.name} over {plan.scheme.algebra.name}",
+        "assumptions": assumptions(plan),
+    }
+
+
+def _plain(value: Value) -> Any:
+    return format(value, "f") if isinstance(value, Decimal) else value
+
+
+def _cost(cost: Cost) -> dict[str, int]:
+    return {"rounds": cost.rounds, "bytes": cost.bytes, "triples": cost.triples}
+
+
+def write(result: dict[str, Any], directory: Path, session: bytes) -> Path:
+    """Puts `result` into the node's folder of results, readable by the company alone."""
+    folder = directory / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = folder / f"{result['query']}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{session.hex()[:8]}.json"
+    draft = file.with_suffix(".part")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        json.dump(result, out, indent=1)
+        out.write("\n")
+    draft.replace(file)
+    return file

@@ -1,0 +1,315 @@
+"""A running node: takes part in the queries of the spec it approved, and runs those its own company asks for."""
+
+import difflib
+import json
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mpc.algebra import Array
+from mpc.errors import ComityError
+from mpc.schemes import Scheme
+from mpc.schemes.named import schemes
+from mpc.triples.dealer import DealerTriples, deal
+from parties.data.home import DataError, check_source
+from parties.governance.approval import DEALER_NAME, Approval, Membership
+from parties.node.agreement import Attempt, Terms, agree, context, dials, new_proposal, party_ids
+from parties.node.config import read_config
+from parties.node.logs import fields, log, unexpected
+from parties.node.query import home_vectors, run_query
+from parties.node.report import write
+from parties.wire import identity
+from parties.wire.endpoint import Endpoint, Node
+from parties.wire.stream import PeerStream, Session, SessionFailed, as_failure
+from parties.wire.v1 import party_pb2 as pb
+from protocols.planning.plan import Plan
+
+SESSIONS = 32
+"""Sessions at once; more are refused."""
+
+T = TypeVar("T")
+Tell = Callable[[str], None]
+
+
+class ServingNode:
+    """The node in `directory`, serving from its construction until `close`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.config = read_config(directory)
+        self.identity = identity.load(directory)
+        self.approval = Approval(directory, self.config.name, self.identity)
+        self._attempts: dict[bytes, Attempt] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._links: list[Callable[[], None]] = []
+        member = self.approval.current()
+        self.endpoint = Endpoint(self.identity, self.config.listen, self)
+        log.info("listening", extra=fields(name=member.me, address=self.endpoint.address))
+        self._take_up(member)
+        threading.Thread(target=self._watch, args=(member.spec.digest,), name="approvals", daemon=True).start()
+
+    def close(self) -> None:
+        """Ends what is in progress, and tells the peers."""
+        self._closed.set()
+        with self._lock:
+            attempts = list(self._attempts.values())
+        for attempt in attempts:
+            me = attempt.session.me
+            attempt.session.fail(SessionFailed(f"{me} was stopped", pb.Abort.REFUSED, me, "it was stopped"))
+        for end in self._links:
+            end()
+        self.endpoint.close()
+        log.info("stopped")
+
+    # ---- approvals
+
+    def _watch(self, digest: str) -> None:
+        complaint = ""
+        while not self._closed.wait(1.0):
+            try:
+                member = self.approval.current()
+            except ComityError as error:
+                if str(error) != complaint:
+                    complaint, digest = str(error), ""
+                    log.error(complaint)
+                continue
+            if member.spec.digest != digest:
+                digest, complaint = member.spec.digest, ""
+                self._take_up(member)
+
+    def _take_up(self, member: Membership) -> None:
+        log.info("approved spec", extra=fields(spec=member.spec.name, digest=member.spec.digest))
+        for end in self._links:
+            end()
+        self._links = [
+            self.endpoint.link(peer, self._invited)
+            for peer in member.peers.values()
+            if peer.name != DEALER_NAME and dials(member.me, peer.name)
+        ]
+        for table in member.spec.tables.values():
+            if member.me not in table.holders:
+                continue
+            source = self.config.tables.get(table.name)
+            try:
+                if source is None:
+                    raise DataError(self._lacks(table.name))
+                check_source(table, source)
+            except DataError as error:
+                log.warning("queries over %s will be refused: %s", table.name, error)
+
+    def _lacks(self, table: str) -> str:
+        return f"{self.directory / 'node.toml'} has no [tables.{table}]: say there where this company's part of it is"
+
+    # ---- what the endpoint asks for
+
+    def peers(self) -> Mapping[str, Node]:
+        try:
+            return self.approval.current().peers
+        except ComityError:
+            return {}
+
+    def accept(self, peer: str, hello: pb.Hello) -> PeerStream:
+        member = self.approval.current()
+        refusal = ""
+        if hello.purpose == "protocol" and not member.is_dealer:
+            refusal = "a running `comity node` serves queries alone; stop it, and join the library session in its stead"
+        with self._lock:
+            attempt = self._attempts.get(hello.proposal)
+            if attempt is not None and peer in attempt.session.streams:
+                attempt.session.fail(SessionFailed(f"{peer} started anew", pb.Abort.LOST, peer, "it started anew"))
+                attempt = None
+            if attempt is None and not refusal:
+                attempt, refusal = self._begin(hello.proposal)
+                if attempt is not None:
+                    terms = (hello.purpose, hello.name, hello.initiator, hello.algebra)
+                    threading.Thread(target=self._follow, args=(attempt, *terms), daemon=True).start()
+        if attempt is None:
+            session = Session(member.me, self.config.deadline)
+            session.fail(SessionFailed(refusal, pb.Abort.REFUSED, member.me, refusal))
+            attempt = Attempt(hello.proposal, session)
+            log.warning("refused a session of %s: %s", peer, refusal)
+        stream = PeerStream(peer, attempt.session, hello)
+        attempt.add(stream)
+        return stream
+
+    def _invited(self, peer: str, invitation: pb.Invitation) -> None:
+        """`peer` starts a query, and this node is to dial it."""
+        with self._lock:
+            if invitation.proposal in self._attempts or invitation.initiator != peer:
+                return
+            attempt, refusal = self._begin(invitation.proposal)
+        if attempt is None:
+            log.warning("refused a session of %s: %s", peer, refusal)
+            return
+        terms = ("query", invitation.query, invitation.initiator, "")
+        threading.Thread(target=self._follow, args=(attempt, *terms), daemon=True).start()
+
+    def run(self, request: pb.RunRequest, cancelled: threading.Event) -> Iterator[pb.RunReply]:
+        """The node's own company asks for a query."""
+        replies: queue.SimpleQueue[pb.RunReply] = queue.SimpleQueue()
+        with self._lock:
+            attempt, refusal = self._begin(new_proposal())
+        if attempt is None:
+            yield pb.RunReply(error=refusal)
+            return
+
+        def work() -> None:
+            try:
+                result = self._initiate(attempt, request.query, lambda phase: replies.put(pb.RunReply(progress=phase)))
+                replies.put(pb.RunReply(result=json.dumps(result)))
+            except ComityError as error:
+                replies.put(pb.RunReply(error=str(error)))
+
+        threading.Thread(target=work, daemon=True).start()
+        while True:
+            try:
+                reply = replies.get(timeout=0.1)
+            except queue.Empty:
+                if cancelled.is_set():
+                    me = attempt.session.me
+                    attempt.session.fail(SessionFailed("the run was cancelled", pb.Abort.REFUSED, me, "cancelled there"))
+                    return
+                continue
+            yield reply
+            if reply.WhichOneof("kind") != "progress":
+                return
+
+    # ---- sessions
+
+    def _begin(self, proposal: bytes) -> tuple[Attempt | None, str]:
+        """A new attempt (the lock is held), or why there is none."""
+        if len(self._attempts) >= SESSIONS:
+            return None, f"{SESSIONS} sessions are in progress already"
+        me = self.approval.current().me
+        attempt = self._attempts[proposal] = Attempt(proposal, Session(me, self.config.deadline))
+        return attempt, ""
+
+    def _follow(self, attempt: Attempt, purpose: str, name: str, initiator: str, algebra: str) -> None:
+        """A session that another node started."""
+        try:
+            if self.approval.current().is_dealer:
+                self._conclude(attempt, name, lambda member: self._deal(attempt, member, purpose, name, initiator, algebra))
+            else:
+                self._conclude(attempt, name, lambda member: self._query(attempt, member, name, initiator, lambda _: None))
+        except ComityError:
+            pass  # logged, and told to the peers
+
+    def _initiate(self, attempt: Attempt, name: str, tell: Tell) -> dict[str, Any]:
+        def work(member: Membership) -> dict[str, Any]:
+            if member.is_dealer:
+                raise ComityError("the dealer runs no queries")
+            plan = member.spec.plans.get(name)
+            if plan is None:
+                near = difflib.get_close_matches(name, member.spec.plans, 1)
+                hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(member.spec.plans) or 'none'}"
+                raise ComityError(f"the approved spec has no query {name!r}: {hint}")
+            if member.me not in plan.query.receivers:
+                raise ComityError(
+                    f"{member.me} does not receive the answer of {name}, so it cannot run it: "
+                    f"the receivers are {', '.join(plan.query.receivers)}"
+                )
+            result = self._query(attempt, member, name, member.me, tell)
+            assert result is not None
+            return result
+
+        return self._conclude(attempt, name, work)
+
+    def _conclude(self, attempt: Attempt, name: str, work: Callable[[Membership], T]) -> T:
+        """Does this node's part, and ends the session at all nodes, whatever happens."""
+        session, started = attempt.session, time.monotonic()
+        names: dict[int, str] = {}
+        try:
+            member = self.approval.current()
+            names = {number: party for party, number in party_ids(member).items()}
+            result = work(member)
+            session.finish()
+            log.info("done", extra=fields(session=name, seconds=round(time.monotonic() - started, 3)))
+            return result
+        except Exception as error:
+            if not isinstance(error, ComityError):
+                log.error("%s failed: %s", name, unexpected(error))
+                error = ComityError(f"{session.me} failed inside: its own log says where")
+            failure = as_failure(error, session, names)
+            session.fail(failure)
+            log.error("%s failed: %s", name, failure)
+            raise failure from None
+        finally:
+            with self._lock:
+                if self._attempts.get(attempt.proposal) is attempt:
+                    del self._attempts[attempt.proposal]
+
+    def _query(self, attempt: Attempt, member: Membership, name: str, initiator: str, tell: Tell) -> dict[str, Any] | None:
+        """A party's part in a query. The report where this party receives the answer."""
+        spec = member.spec
+        plan = spec.plans.get(name)
+        peers = {p: node for p, node in member.peers.items() if p != DEALER_NAME or (plan and plan.triples)}
+        terms = Terms(
+            "query", name, initiator, plan.scheme.algebra.name if plan else "", spec.digest, plan.digest if plan else ""
+        )
+        invitation = pb.Invitation(proposal=attempt.proposal, query=name, initiator=initiator)
+        session_id, keys = agree(
+            attempt, member, terms, peers, self.endpoint.open,
+            lambda peer: initiator == member.me and self.endpoint.invite(peer, invitation),
+        )  # fmt: skip
+        if plan is None or initiator not in plan.query.receivers:
+            why = "the approved spec has no such query" if plan is None else f"{initiator} is not a receiver of {name}"
+            raise SessionFailed(why, pb.Abort.REFUSED, member.me, why)
+        log.info("agreed", extra=fields(query=name, initiator=initiator, session=session_id.hex()[:16]))
+        triples = DealerTriples() if plan.triples else None
+        ctx = context(member, attempt.session, session_id, keys, plan.scheme, triples)
+        result = run_query(ctx, plan, spec.digest, lambda: self._at_home(plan, member), tell)
+        if result is not None and initiator != member.me:
+            file = write(result, self.directory, session_id)
+            log.info("wrote the answer", extra=fields(query=name, file=str(file)))
+        return result
+
+    def _at_home(self, plan: Plan, member: Membership) -> list[Array | None]:
+        try:
+            for task in plan.tasks:
+                if member.me in task.table.holders and task.table.name not in self.config.tables:
+                    raise DataError(self._lacks(task.table.name))
+            return home_vectors(plan, member.me, self.config.tables)
+        except DataError as error:
+            raise SessionFailed(
+                f"{member.me} cannot answer: {error}", pb.Abort.CANNOT_ANSWER, member.me
+            ) from None
+
+    def _deal(
+        self, attempt: Attempt, member: Membership, purpose: str, name: str, initiator: str, algebra: str
+    ) -> None:
+        """The dealer's part: agrees like all others, then deals until the parties have ended."""
+        spec, scheme, plan_digest = member.spec, self._scheme(member, algebra), ""
+        if purpose == "query" and name in spec.plans:
+            scheme, plan_digest = spec.plans[name].scheme, spec.plans[name].digest
+        terms = Terms(purpose, name, initiator, scheme.algebra.name if scheme else "", spec.digest, plan_digest)
+        patience = 10.0 if purpose == "query" else 600.0
+        session_id, keys = agree(
+            attempt, member, terms, member.peers, self.endpoint.open, lambda peer: False, patience
+        )
+        if scheme is None or (purpose == "query") != bool(plan_digest):
+            why = "the approved spec has no such session"
+            raise SessionFailed(why, pb.Abort.REFUSED, member.me, why)
+        log.info("dealing", extra=fields(purpose=purpose, name=name, session=session_id.hex()[:16]))
+        deal(context(member, attempt.session, session_id, keys, scheme))
+
+    @staticmethod
+    def _scheme(member: Membership, algebra: str) -> Scheme | None:
+        security = member.spec.security
+        found = schemes(security.scheme, len(security.parties), security.colluding)
+        return next((scheme for scheme in found if scheme.algebra.name == algebra), None)
+
+
+def serve(directory: Path) -> None:
+    """Until SIGTERM or Ctrl-C."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    node = ServingNode(directory)
+    while not stop.wait(3600):
+        pass
+    node.close()

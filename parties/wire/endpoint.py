@@ -1,0 +1,270 @@
+"""One node's port and its connections to the others: who calls is checked here, certificate by certificate."""
+
+import logging
+import queue
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc
+
+from mpc.errors import ComityError
+from parties.wire.identity import Identity, caller, client_credentials, fingerprint, server_credentials
+from parties.wire.stream import LARGEST_FRAME, PeerStream, Session
+from parties.wire.v1 import party_pb2 as pb
+from parties.wire.v1 import party_pb2_grpc as rpc
+
+log = logging.getLogger("comity")
+
+PATIENCE = 10.0
+"""Seconds for which a node that is not up is tried."""
+
+CALLS = 512
+"""Calls served at once: a standing link and some tens of sessions with each peer."""
+
+_COMMON = [
+    ("grpc.max_receive_message_length", LARGEST_FRAME),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.enable_http_proxy", 0),
+]
+_SERVER = [*_COMMON, ("grpc.so_reuseport", 0), ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000)]
+_CLIENT = [
+    *_COMMON,
+    ("grpc.ssl_target_name_override", "comity"),  # the name in every certificate; the certificate is what counts
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+
+
+@dataclass(frozen=True)
+class Node:
+    """Where a node is, and the one certificate (DER) it has."""
+
+    name: str
+    address: str
+    certificate: bytes
+
+
+class Unreachable(ComityError):
+    """A node that does not answer, or is another than expected."""
+
+
+class Handlers(Protocol):
+    """What a node does with calls whose caller has been checked."""
+
+    def peers(self) -> Mapping[str, Node]:
+        """All other nodes of the approved spec, the dealer among them, by name."""
+        ...
+
+    def accept(self, peer: str, hello: pb.Hello) -> PeerStream | None:
+        """Called when `peer` opens a stream. None: it is refused."""
+        ...
+
+    def run(self, request: pb.RunRequest, cancelled: threading.Event) -> Iterator[pb.RunReply]: ...
+
+
+def dial(identity: Identity, node: Node, largest: int = LARGEST_FRAME) -> grpc.Channel:
+    options = [*_CLIENT, ("grpc.max_receive_message_length", largest)]
+    return grpc.secure_channel(node.address, client_credentials(identity, node.certificate), options)
+
+
+def ready(channel: grpc.Channel, node: Node, start: str, patience: float = PATIENCE) -> None:
+    """Waits until `node` answers; Unreachable says what is there instead, and how to `start` it."""
+    try:
+        grpc.channel_ready_future(channel).result(timeout=patience)
+    except grpc.FutureTimeoutError:
+        raise Unreachable(_diagnosis(node, start, patience)) from None
+
+
+def _diagnosis(node: Node, start: str, patience: float) -> str:
+    host, _, port = node.address.rpartition(":")
+    unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # only to say whose certificate is there; nothing is sent
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2) as plain:
+            try:
+                with unverified.wrap_socket(plain) as tls:
+                    found = tls.getpeercert(binary_form=True) or b""
+            except OSError:
+                return f"what listens at {node.address} does not speak TLS: is it the node of {node.name}?"
+    except OSError as error:
+        reason = error.strerror or str(error) or "no answer"
+        return f"cannot reach {node.name} at {node.address} ({reason}; tried for {patience:g} s): {start}"
+    if found != node.certificate:
+        return (
+            f"{node.address} presents another certificate than {node.name} has in the spec "
+            f"(SHA-256 {fingerprint(found)[:16]}..., expected {fingerprint(node.certificate)[:16]}...)"
+        )
+    return f"{node.name} at {node.address} refuses this node's certificate: has it approved a spec with it?"
+
+
+class Endpoint(rpc.PartyServicer):
+    """Serves one port. `address` is the one it got (a port of 0 is replaced by a free one)."""
+
+    def __init__(self, identity: Identity, listen: str, handlers: Handlers) -> None:
+        self._identity, self._handlers = identity, handlers
+        self._channels: dict[tuple[str, bytes], grpc.Channel] = {}
+        self._links: dict[str, queue.SimpleQueue[pb.Invitation | None]] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._server = grpc.server(
+            ThreadPoolExecutor(CALLS, "call"), options=_SERVER, maximum_concurrent_rpcs=CALLS - 8
+        )
+        rpc.add_PartyServicer_to_server(self, self._server)
+        credentials = grpc.dynamic_ssl_server_credentials(
+            self._configuration(), self._configuration, require_client_authentication=True
+        )
+        _check_free(listen)
+        try:
+            port = self._server.add_secure_port(listen, credentials)
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise ComityError(f"cannot listen on {listen}: is the port in use? Change `listen` in node.toml")
+        self.address = f"{listen.rpartition(':')[0]}:{port}"
+        self._server.start()
+
+    def close(self, grace: float = 1.0) -> None:
+        """Ends all calls, those in progress after `grace` seconds."""
+        self._closed.set()
+        with self._lock:
+            for waiting in self._links.values():
+                waiting.put(None)
+        self._server.stop(grace).wait()
+        with self._lock:
+            for channel in self._channels.values():
+                channel.close()
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        """Read at each handshake, so that a new approval needs no restart."""
+        peers = self._handlers.peers().values()
+        return server_credentials(self._identity, [self._identity.der, *(peer.certificate for peer in peers)])
+
+    # ---- towards others
+
+    def channel(self, peer: Node) -> grpc.Channel:
+        key = (peer.address, peer.certificate)
+        with self._lock:
+            if key not in self._channels:
+                self._channels[key] = dial(self._identity, peer)
+            return self._channels[key]
+
+    def open(self, peer: Node, session: Session, patience: float = PATIENCE) -> PeerStream:
+        """Dials `peer` for a session."""
+        ready(self.channel(peer), peer, f"start it there with `comity node` ({peer.name}'s folder)", patience)
+        stream = PeerStream(peer.name, session)
+        call = rpc.PartyStub(self.channel(peer)).Session(stream.frames())
+
+        def read() -> None:
+            stream.read(call)
+            call.cancel()
+
+        threading.Thread(target=read, name=f"read {peer.name}", daemon=True).start()
+        return stream
+
+    def invite(self, peer: str, invitation: pb.Invitation) -> bool:
+        """Sends `invitation` through the link that `peer` holds open; False where there is none."""
+        with self._lock:
+            waiting = self._links.get(peer)
+            if waiting is None:
+                return False
+            waiting.put(invitation)
+            return True
+
+    def link(self, peer: Node, invited: Callable[[str, pb.Invitation], None]) -> Callable[[], None]:
+        """Keeps a link to `peer` open, through which its invitations come; the function returned ends it."""
+        ended = threading.Event()
+        calls: list[grpc.RpcContext] = []
+
+        def hold() -> None:
+            while not ended.is_set() and not self._closed.is_set():
+                try:
+                    call = rpc.PartyStub(self.channel(peer)).Link(pb.LinkRequest(), wait_for_ready=True)
+                    calls[:] = [call]
+                    for invitation in call:
+                        invited(peer.name, invitation)
+                except (grpc.RpcError, ValueError):  # ValueError: the channel has been closed
+                    pass
+                ended.wait(0.2)
+
+        def end() -> None:
+            ended.set()
+            for call in calls:
+                call.cancel()
+
+        threading.Thread(target=hold, name=f"link {peer.name}", daemon=True).start()
+        return end
+
+    # ---- from others
+
+    def calling(self, context: grpc.ServicerContext) -> str:
+        """The name of the peer whose certificate, byte for byte, the caller has; else the call ends here."""
+        certificate = caller(context)
+        for name, peer in self._handlers.peers().items():
+            if certificate == peer.certificate:
+                return name
+        return self.turn_away(context, "a caller whose certificate is none of the approved spec's")
+
+    def turn_away(self, context: grpc.ServicerContext, why: str) -> str:
+        log.warning("turned away %s", why)
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "not a party of the approved spec")
+        raise AssertionError("abort raises")
+
+    def Link(self, request: pb.LinkRequest, context: grpc.ServicerContext) -> Iterator[pb.Invitation]:
+        peer = self.calling(context)
+        waiting: queue.SimpleQueue[pb.Invitation | None] = queue.SimpleQueue()
+        context.add_callback(lambda: waiting.put(None))
+        with self._lock:
+            replaced = self._links.get(peer)
+            if replaced is not None:
+                replaced.put(None)
+            self._links[peer] = waiting
+        try:
+            while not self._closed.is_set() and (invitation := waiting.get()) is not None:
+                yield invitation
+        finally:
+            with self._lock:
+                if self._links.get(peer) is waiting:
+                    del self._links[peer]
+
+    def Session(self, request_iterator: Iterator[pb.Frame], context: grpc.ServicerContext) -> Iterator[pb.Frame]:
+        peer = self.calling(context)
+        first = next(request_iterator, None)
+        stream = self._handlers.accept(peer, first.hello) if first and first.HasField("hello") else None
+        if stream is None:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no such session")
+        reader = threading.Thread(target=stream.read, args=(request_iterator,), name=f"read {peer}", daemon=True)
+        reader.start()
+        yield from stream.frames()
+        reader.join(stream.session.deadline)
+
+    def Run(self, request: pb.RunRequest, context: grpc.ServicerContext) -> Iterator[pb.RunReply]:
+        if caller(context) != self._identity.der:
+            self.turn_away(context, "a control call with another certificate than this node's own")
+        cancelled = threading.Event()
+        context.add_callback(cancelled.set)
+        yield from self._handlers.run(request, cancelled)
+
+
+def _check_free(listen: str) -> None:
+    """gRPC logs a traceback of its own where a port is in use; so it is tried first."""
+    host, _, port = listen.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except OSError as error:
+            raise ComityError(
+                f"cannot listen on {listen}: {error.strerror or error}. Is another node running? "
+                "`listen` in node.toml names the port"
+            ) from None

@@ -1,0 +1,50 @@
+"""What a plan will do, in words: for the person who decides whether it may."""
+
+from protocols.planning.plan import Plan
+
+
+def assumptions(plan: Plan) -> list[str]:
+    """What must hold for the companies' data to stay secret."""
+    security, n = plan.security, len(plan.security.parties)
+    together = "no company alone" if security.colluding == 1 else f"no {security.colluding} companies together"
+    listed = [
+        f"{together} (of {n}) can learn more than the answers that they receive imply, "
+        "whatever they keep of what they saw (computational security)",
+        "every company follows the protocol (passive security): one that deviates can falsify the answer",
+        "that a company's own data are true is not checked, but for their declared bounds",
+    ]
+    if plan.triples:
+        listed.insert(1, "the dealer colludes with no company; it sees no data and nothing that is opened")
+    return listed
+
+
+def at_home(plan: Plan) -> list[tuple[str, str, str]]:
+    """(companies, what each of them computes over its own rows, how many values) for each task."""
+    described = []
+    for task in plan.tasks:
+        what = ", ".join(map(str, task.measures))
+        keys = ", ".join(str(key.expression) for key in task.keys)
+        where = " AND ".join(f"({condition})" if " OR " in str(condition) else str(condition) for condition in task.where)
+        text = what + (f" for each {keys}" if keys else "") + f" over {task.table.name}" + (f" where {where}" if where else "")
+        described.append((", ".join(task.table.holders), text, f"{len(task.measures) * task.cells:,} numbers"))
+    return described
+
+
+def steps(plan: Plan) -> list[str]:
+    """What happens on shares, in order."""
+    scheme = plan.scheme
+    values = sum(shape[0] for shape in plan.shapes.values())
+    listed = [
+        f"share: {values:,} numbers in all as {scheme.name} shares over {scheme.algebra.name}; "
+        f"any {scheme.privacy_threshold} companies' shares together are random noise"
+    ]
+    if plan.products:
+        how = "Beaver triples from the dealer" if plan.triples else "resharing"
+        listed.append(
+            f"multiply: {len(plan.products) * plan.tasks[0].cells:,} products of one company's secrets with the "
+            f"others', with {how}; the products are added up on shares"
+        )
+    else:
+        listed.append("add: the companies' numbers are added up on shares, without any message")
+    listed.append(f"open: {plan.values_opened:,} numbers, to {', '.join(plan.query.receivers)}")
+    return listed

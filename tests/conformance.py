@@ -1,0 +1,339 @@
+"""The registry of the conformance matrix: what is added to one of these tables inherits every test of
+test_conformance.py. (`SCHEMES`, `TRIPLES`, `TRANSPORTS`, and `CASES`, the protocols.)
+
+One session a cell runs every case, whatever the transport: the tests only read what the parties report.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from mpc.channel import Channel, Payload, Tag
+from mpc.context import Context
+from mpc.cost import Cost
+from mpc.schemes import PartyId, Scheme
+from mpc.schemes.additive import Additive
+from mpc.schemes.named import FIELD, FIELD127, RING, RING128
+from mpc.schemes.plaintext import Plaintext
+from mpc.schemes.shamir import Shamir
+from mpc.share import Share
+from mpc.simulate import simulate
+from protocols.gadgets import multiply, multiply_cost, reveal, reveal_cost, share, share_cost
+
+# --- the axes of the matrix -----------------------------------------------------------------------------------------
+
+PARTIES = (2, 3, 5)
+
+SCHEMES: dict[str, Callable[[int], Scheme]] = {
+    # a ValueError says that the scheme has no such number of parties
+    "additive-2^64": lambda n: Additive(n, RING),
+    "additive-2^128": lambda n: Additive(n, RING128),
+    "shamir-2^61-1": lambda n: Shamir(n, (n - 1) // 2, FIELD),
+    "shamir-2^127-1": lambda n: Shamir(n, (n - 1) // 2, FIELD127),
+    "shamir-below-most": lambda n: Shamir(n, (n - 1) // 2 - 1, FIELD),  # 5 parties, 1 colluding: 2t + 1 < n
+    "plaintext": lambda n: Plaintext(n, RING),
+}
+
+TRIPLES: tuple[str | None, ...] = ("dealer", "insecure", None)
+"""None: where the scheme multiplies without."""
+
+Protocol = Callable[[Context, Any], Any]
+Transport = Callable[[Protocol, Sequence[Any], Scheme, str | None], list[Any]]
+
+
+def run_in_memory(protocol: Protocol, inputs: Sequence[Any], scheme: Scheme, triples: str | None) -> list[Any]:
+    return simulate(protocol, inputs, scheme, triples=triples)
+
+
+TRANSPORTS: dict[str, Transport] = {"memory": run_in_memory}
+"""`protocol(ctx, inputs[i])` as party i, for every i; what each returned."""
+
+SUPPORTED: dict[str, Callable[[Scheme, str | None], bool]] = {}
+"""For a transport that cannot serve every scheme and triple source: which it does."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    transport: str
+    scheme_name: str
+    parties: int
+    triples: str | None
+
+    @property
+    def scheme(self) -> Scheme:
+        return SCHEMES[self.scheme_name](self.parties)
+
+    def __str__(self) -> str:
+        return f"{self.transport}-{self.scheme_name}-{self.parties}-{self.triples}"
+
+
+def cells() -> Iterator[Cell]:
+    for transport in TRANSPORTS:
+        for name, make in SCHEMES.items():
+            for parties in PARTIES:
+                try:
+                    scheme = make(parties)
+                except ValueError:
+                    continue
+                for triples in TRIPLES:
+                    possible = triples is not None or scheme.product_weights is not None
+                    if possible and SUPPORTED.get(transport, lambda scheme, triples: True)(scheme, triples):
+                        yield Cell(transport, name, parties, triples)
+
+
+# --- what a party reports ---------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """A channel that keeps what passes through it. `watch(ctx)` puts one in place, whatever the transport."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.sent: list[tuple[PartyId, Tag, bytes]] = []
+        self.received: list[tuple[PartyId, Tag, bytes]] = []
+
+    def send(self, to: PartyId, tag: Tag, payload: Payload) -> None:
+        self.sent.append((to, tag, bytes(payload)))
+        self.channel.send(to, tag, payload)
+
+    def receive(self, sender: PartyId, tag: Tag, size: int) -> Payload:
+        payload = self.channel.receive(sender, tag, size)
+        self.received.append((sender, tag, bytes(payload)))
+        return payload
+
+
+def watch(ctx: Context) -> Watched:
+    ctx._channel = watched = Watched(ctx._channel)
+    return watched
+
+
+@dataclass(frozen=True)
+class Report:
+    """One case at one party. `values`: what it opened, lists of Python numbers; None where it is no receiver."""
+
+    values: list[Any] | None
+    declared: Cost
+    measured: Cost
+    channel_bytes: int
+    sent_to: frozenset[PartyId]
+    received_from: frozenset[PartyId]
+
+
+# --- the protocols ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """`run(ctx, shares, mine)` returns shares, which the session opens to all after it has measured, or what was
+    opened, a list; `shares` are the parties' inputs, `mine` this party's. `exact(inputs, n)` are the right values as
+    exact integers, right modulo the algebra's modulus (as are decimals, times 2^scale).
+    `cost(ctx)` is what is declared. `receivers(n)`: who gets the values, None for all."""
+
+    run: Callable[[Context, list[Share], Sequence[int]], list[Any]]
+    exact: Callable[[list[list[int]], int], list[Any]]
+    cost: Callable[[Context], Cost]
+    receivers: Callable[[int], Sequence[PartyId] | None] = field(default=lambda n: None)
+    scale: int = 0
+
+
+LENGTH = 12
+
+
+def inputs(scheme: Scheme) -> list[list[int]]:
+    """LENGTH numbers a party: the edges of what may be shared, at other places for each party, and random ones."""
+    bound, rng = scheme.algebra.bound, np.random.default_rng(7)
+    edges = [0, 1, -1, bound, -bound, bound - 1, 1 - bound, bound // 2]
+    return [
+        [edges[(k * (party + 1) + party) % len(edges)] for k in range(8)]
+        + [int.from_bytes(rng.bytes(24), "little") % (2 * bound + 1) - bound for _ in range(LENGTH - 8)]
+        for party in range(scheme.parties)
+    ]
+
+
+def _everyone(ctx: Context) -> range:
+    return range(ctx.parties)
+
+
+def _multiplied(ctx: Context, elements: int) -> Cost:
+    return multiply_cost(ctx.scheme, ctx.me, ctx.triples, elements)
+
+
+def _revealed(ctx: Context, to: Sequence[PartyId] | None, elements: int) -> Cost:
+    return reveal_cost(ctx.scheme, ctx.me, _everyone(ctx) if to is None else to, elements)
+
+
+def _share_all(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    return share(ctx, list(mine))
+
+
+def _share_from_last(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    last = ctx.parties - 1
+    return share(ctx, [list(mine)] if ctx.me == last else None, shapes={last: (1, LENGTH)})
+
+
+def _share_unevenly(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    shapes = {i: (i + 1,) for i in range(ctx.parties) if i != 1}
+    return share(ctx, list(mine[: ctx.me + 1]) if ctx.me in shapes else None, shapes=shapes)
+
+
+def _uneven_shapes(n: int) -> dict[PartyId, tuple[int, ...]]:
+    return {i: (i + 1,) for i in range(n) if i != 1}
+
+
+def _linear(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    public = np.arange(-5, 7)
+    return [3 * x[0] - x[1] + 7, public - x[0], x[1] * public, -x[0] + public, x[0][2:5] - [1, -2, 3]]
+
+
+def _linear_exact(v: list[list[int]], n: int) -> list[Any]:
+    a, b = v[0], v[1]
+    public = range(-5, 7)
+    return [
+        [3 * p - q + 7 for p, q in zip(a, b, strict=True)],
+        [c - p for c, p in zip(public, a, strict=True)],
+        [q * c for c, q in zip(public, b, strict=True)],
+        [-p + c for c, p in zip(public, a, strict=True)],
+        [p - c for p, c in zip(a[2:5], (1, -2, 3), strict=True)],
+    ]
+
+
+def _totals(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    table = x[0].reshape(3, 4)
+    return [sum(x[1:], x[0]), x[0].sum(), table.sum(0), table.sum(1)]
+
+
+def _totals_exact(v: list[list[int]], n: int) -> list[Any]:
+    rows = [v[0][0:4], v[0][4:8], v[0][8:12]]
+    return [
+        [sum(column) for column in zip(*v, strict=True)],
+        sum(v[0]),
+        [sum(column) for column in zip(*rows, strict=True)],
+        [sum(row) for row in rows],
+    ]
+
+
+def _multiply(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    return [multiply(ctx, x[0], x[1])]
+
+
+def _multiply_table_and_number(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    return [multiply(ctx, x[0].reshape(3, 4), x[1].reshape(3, 4)), multiply(ctx, x[0].sum(), x[1].sum())]
+
+
+def _chain(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    # a product is a share like any other: multiplied again, added, squared
+    product = multiply(ctx, multiply(ctx, x[0], x[1]) - x[0], x[-1])
+    return [product, multiply(ctx, product, product) + 1]
+
+
+def _chain_exact(v: list[list[int]], n: int) -> list[Any]:
+    products = [(a * b - a) * c for a, b, c in zip(v[0], v[1], v[-1], strict=True)]
+    return [products, [p * p + 1 for p in products]]
+
+
+def _reveal_to(receivers: Callable[[int], Sequence[PartyId] | None]) -> Case:
+    def run(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Any]:
+        opened = reveal(ctx, x[0], x[1][:3], to=receivers(ctx.parties))
+        return [None] if opened is None else opened
+
+    return Case(
+        run,
+        lambda v, n: [v[0], v[1][:3]],
+        lambda ctx: _revealed(ctx, receivers(ctx.parties), LENGTH + 3),
+        receivers,
+    )
+
+
+SIXTEENTHS = [-24, -1, 0, 1, 3, 1000]
+
+
+def _decimals(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Any]:
+    # scale 4 times scale 4, and a public number added at scale 8: nothing is lost
+    a, b = share(ctx, [v / 16 for v in SIXTEENTHS], scale=4)[:2]
+    product = multiply(ctx, a + 2, b) - 5
+    assert product.scale == 8
+    return [reveal(ctx, product)]
+
+
+CASES: dict[str, Case] = {
+    "share": Case(
+        _share_all,
+        lambda v, n: v,
+        lambda ctx: share_cost(ctx.scheme, ctx.me, dict.fromkeys(_everyone(ctx), (LENGTH,))),
+    ),
+    "share-from-last": Case(
+        _share_from_last,
+        lambda v, n: [[v[-1]]],
+        lambda ctx: share_cost(ctx.scheme, ctx.me, {ctx.parties - 1: (1, LENGTH)}),
+    ),
+    "share-unevenly": Case(
+        _share_unevenly,
+        lambda v, n: [v[i][: i + 1] for i in _uneven_shapes(n)],
+        lambda ctx: share_cost(ctx.scheme, ctx.me, _uneven_shapes(ctx.parties)),
+    ),
+    "linear": Case(_linear, _linear_exact, lambda ctx: Cost()),
+    "totals": Case(_totals, _totals_exact, lambda ctx: Cost()),
+    "multiply": Case(
+        _multiply,
+        lambda v, n: [[a * b for a, b in zip(v[0], v[1], strict=True)]],
+        lambda ctx: _multiplied(ctx, LENGTH),
+    ),
+    "multiply-table-and-number": Case(
+        _multiply_table_and_number,
+        lambda v, n: [
+            np.reshape(np.array([a * b for a, b in zip(v[0], v[1], strict=True)], dtype=object), (3, 4)).tolist(),
+            sum(v[0]) * sum(v[1]),
+        ],
+        lambda ctx: _multiplied(ctx, LENGTH) + _multiplied(ctx, 1),
+    ),
+    "chain": Case(
+        _chain, _chain_exact, lambda ctx: _multiplied(ctx, LENGTH) + _multiplied(ctx, LENGTH) + _multiplied(ctx, LENGTH)
+    ),
+    "reveal-to-all": _reveal_to(lambda n: None),
+    "reveal-to-first": _reveal_to(lambda n: (0,)),
+    "reveal-to-last": _reveal_to(lambda n: (n - 1,)),
+    "reveal-to-two": _reveal_to(lambda n: (n - 1, 0)),
+    "decimals": Case(
+        _decimals,
+        lambda v, n: [[(a + 32) * a - 5 * 256 for a in SIXTEENTHS]],
+        lambda ctx: (
+            share_cost(ctx.scheme, ctx.me, dict.fromkeys(_everyone(ctx), (len(SIXTEENTHS),)))
+            + _multiplied(ctx, len(SIXTEENTHS))
+            + _revealed(ctx, None, len(SIXTEENTHS))
+        ),
+        scale=8,
+    ),
+}
+
+
+def session(ctx: Context, mine: Sequence[int]) -> dict[str, Report]:
+    """All cases, one after another, in one session."""
+    watched = watch(ctx)
+    shares = share(ctx, list(mine))
+    reports = {}
+    for name, case in CASES.items():
+        before, sent, received = ctx.measured, len(watched.sent), len(watched.received)
+        result = case.run(ctx, shares, mine)
+        now, messages, senders = ctx.measured, watched.sent[sent:], watched.received[received:]
+        if isinstance(result[0], Share):  # opened only now, so that the case's own cost stays apart
+            opened = reveal(ctx, *result)
+            result = [opened] if len(result) == 1 else opened
+        reports[name] = Report(
+            None if result[0] is None else [value.tolist() for value in result],
+            case.cost(ctx),
+            Cost(now.rounds - before.rounds, now.bytes - before.bytes, now.triples - before.triples),
+            sum(len(payload) for _, _, payload in messages),
+            frozenset(to for to, _, _ in messages),
+            frozenset(sender for sender, _, _ in senders),
+        )
+    return reports
+
+
+@cache
+def reports(cell: Cell) -> list[dict[str, Report]]:
+    """What each party reported of the one session of a cell."""
+    scheme = cell.scheme
+    return TRANSPORTS[cell.transport](session, inputs(scheme), scheme, cell.triples)

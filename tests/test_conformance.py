@@ -1,0 +1,262 @@
+"""The conformance matrix: every scheme x number of parties x triple source x transport runs every protocol, right
+against exact integers, at the declared cost. The tables are in conformance.py."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conformance import CASES, SCHEMES, TRANSPORTS, TRIPLES, Cell, cells, inputs, reports
+
+from mpc.errors import ProtocolError
+from mpc.schemes.additive import Additive
+from mpc.schemes.named import FIELD, FIELD127, RING, RING128, schemes
+from mpc.schemes.plaintext import Plaintext
+from mpc.schemes.shamir import Shamir
+from mpc.share import Share
+from mpc.simulate import simulate
+from protocols.gadgets import multiply, reveal, share
+
+every_cell = pytest.mark.parametrize("cell", list(cells()), ids=str)
+every_case = pytest.mark.parametrize("name", list(CASES))
+
+
+def wrapped(value: Any, modulus: int) -> Any:
+    """Exact integers as an algebra represents them: the signed residue nearest to 0."""
+    if isinstance(value, list):
+        return [wrapped(v, modulus) for v in value]
+    residue = value % modulus
+    return residue - modulus if residue > (modulus - 1) // 2 else residue
+
+
+def expected(cell: Cell, name: str) -> list[Any]:
+    scheme, case = cell.scheme, CASES[name]
+    values = [wrapped(value, scheme.algebra.modulus) for value in case.exact(inputs(scheme), scheme.parties)]
+    return [[v / 2**case.scale for v in value] for value in values] if case.scale else values
+
+
+def test_the_matrix_has_every_scheme_size_source_and_transport():
+    # a cell that vanished would fail nothing
+    found = list(cells())
+    assert {cell.transport for cell in found} == set(TRANSPORTS)
+    assert {cell.triples for cell in found} == set(TRIPLES)
+    assert {cell.scheme_name for cell in found} == set(SCHEMES)
+    sizes = {name: {c.parties for c in found if c.scheme_name == name and c.transport == "memory"} for name in SCHEMES}
+    assert sizes["additive-2^64"] == sizes["additive-2^128"] == sizes["plaintext"] == {2, 3, 5}
+    assert sizes["shamir-2^61-1"] == sizes["shamir-2^127-1"] == {3, 5}
+    assert sizes["shamir-below-most"] == {5}
+    assert {c.scheme_name for c in found if c.triples is None} == {n for n in SCHEMES if n.startswith("shamir")}
+
+
+@every_cell
+@every_case
+def test_receivers_get_the_exact_values_and_nobody_else_any(cell, name):
+    receivers = CASES[name].receivers(cell.parties)
+    for me, report in enumerate(reports(cell)):
+        if receivers is None or me in receivers:
+            assert report[name].values == expected(cell, name)
+        else:
+            assert report[name].values is None
+
+
+@every_cell
+@every_case
+def test_declared_cost_equals_measured_cost_and_the_bytes_on_the_channel(cell, name):
+    for party in reports(cell):
+        report = party[name]
+        assert report.declared == report.measured
+        assert report.channel_bytes == report.measured.bytes
+
+
+@every_cell
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.receivers(3) is not None])
+def test_no_share_of_an_output_goes_to_who_is_no_receiver(cell, name):
+    receivers = set(CASES[name].receivers(cell.parties))
+    for me, party in enumerate(reports(cell)):
+        assert party[name].sent_to == receivers - {me}
+        assert party[name].received_from == (set(range(cell.parties)) - {me} if me in receivers else set())
+
+
+@every_cell
+def test_linear_operations_send_nothing(cell):
+    for party in reports(cell):
+        for name in ("linear", "totals"):
+            assert not party[name].sent_to | party[name].received_from
+
+
+# --- the formulas themselves, beside the matrix's "declared is measured" ---------------------------------------------
+
+
+@every_cell
+def test_costs_are_those_of_the_papers(cell):
+    n, scheme, count = cell.parties, cell.scheme, 12
+    width = {"Z_2^64": 8, "GF(2^61-1)": 8, "Z_2^128": 16, "GF(2^127-1)": 16}[scheme.algebra.name]
+    for me, party in enumerate(reports(cell)):
+        if scheme.name == "additive":
+            assert party["share"].measured.bytes == party["share"].measured.rounds == 0
+        elif scheme.name == "shamir":  # all shares but the owner's and those of t others
+            assert party["share"].measured.bytes == (n - 1 - scheme.privacy_threshold) * count * width
+        product = party["multiply"].measured
+        if cell.triples is None:
+            owners = 2 * scheme.privacy_threshold + 1
+            assert product.bytes == (me < owners) * (n - 1 - scheme.privacy_threshold) * count * width
+            assert (product.rounds, product.triples) == (1, 0)
+        else:  # two elements to each peer; the dealer is asked with one element
+            request = width if cell.triples == "dealer" else 0
+            assert product.bytes == 2 * (n - 1) * count * width + request
+            assert (product.rounds, product.triples) == (1 + bool(request), count)
+
+
+# --- operators: free ones work, all others raise ----------------------------------------------------------------------
+
+SHARES = {
+    "additive": Share(RING.encode([1, 2]), Additive(3), 0),
+    "additive-128": Share(RING128.encode([1, 2]), Additive(3, RING128), 0),
+    "shamir": Share(FIELD.encode([1, 2]), Shamir(3, 1), 0),
+    "shamir-127": Share(FIELD127.encode([1, 2]), Shamir(3, 1, FIELD127), 0),
+    "plaintext": Share(RING.encode([1, 2]), Plaintext(3), 0),
+}
+every_share = pytest.mark.parametrize("x", list(SHARES.values()), ids=list(SHARES))
+
+
+@every_share
+def test_share_times_share_raises_and_names_multiply(x):
+    with pytest.raises(TypeError, match=r"multiply\(ctx"):
+        _ = x * x
+
+
+@every_share
+def test_a_share_has_no_truth_and_no_order(x):
+    for attempt in (bool, lambda s: s < 3, lambda s: s and 1, lambda s: 1 if s else 0, lambda s: not s, lambda s: s >= s):
+        with pytest.raises(TypeError):
+            attempt(x)
+
+
+@every_share
+def test_a_share_refuses_public_numbers_that_are_no_integers(x):
+    for attempt in (lambda s: s + 0.5, lambda s: s * 1.0, lambda s: 2.5 - s, lambda s: s * np.array([0.1, 0.2]), lambda s: s + "1"):
+        with pytest.raises(TypeError):
+            attempt(x)
+
+
+@every_share
+def test_shares_of_other_schemes_or_parties_do_not_mix(x):
+    for y in SHARES.values():
+        if y is not x:
+            for attempt in (lambda y=y: x + y, lambda y=y: y - x):
+                with pytest.raises(ProtocolError, match="not of one scheme"):
+                    attempt()
+    other = Share(x.data, x.scheme, 1)
+    with pytest.raises(ProtocolError, match="not of one scheme and party"):
+        _ = x + other
+
+
+@every_share
+def test_scales_must_agree_to_add(x):
+    with pytest.raises(ProtocolError, match="scales 0 and 4"):
+        _ = x + Share(x.data, x.scheme, x.party, 4)
+
+
+@every_share
+def test_a_public_number_too_large_at_the_shares_scale_is_refused_not_wrapped(x):
+    # 2^50 with 16 fractional bits once wrapped to 0 over Z_2^64, in numpy's int64
+    y = Share(x.data, x.scheme, x.party, 16)
+    public = 1 << 50
+    if x.scheme.algebra.bound > 1 << 100:
+        assert (y + public).data.tolist() == [1 + (1 << 66), 2 + (1 << 66)]
+    else:
+        for value in (public, np.array([public, 0])):
+            with pytest.raises(OverflowError):
+                _ = y + value
+
+
+def test_a_share_of_another_session_is_refused_before_anything_is_sent():
+    foreign = Share(FIELD.encode([1, 2]), Shamir(3, 1), 0)
+
+    def protocol(ctx, x):
+        (mine, *_) = share(ctx, x)
+        for attempt in (lambda: reveal(ctx, foreign), lambda: multiply(ctx, mine, foreign), lambda: multiply(ctx, foreign, foreign)):
+            with pytest.raises(ProtocolError, match="not of this session"):
+                attempt()
+        return reveal(ctx, mine).tolist()
+
+    assert simulate(protocol, [[1, 2]] * 3) == [[1, 2]] * 3
+
+
+def test_receivers_must_be_parties():
+    # the dealer's id, -1, is a peer of every channel, but no receiver
+    def protocol(ctx, x):
+        (mine, *_) = share(ctx, x)
+        for to in ([3], [-1], [0, -1]):
+            with pytest.raises(ProtocolError, match="receivers"):
+                reveal(ctx, mine, to=to)
+        return reveal(ctx, mine, to=iter([0, 2]))
+
+    first, second, third = simulate(protocol, [[5]] * 3)
+    assert (first.tolist(), second, third.tolist()) == ([5], None, [5])
+
+
+def test_multiplying_needs_equal_shapes_and_a_source_of_triples():
+    def unequal(ctx, x):
+        a, b, _ = share(ctx, x)
+        with pytest.raises(ProtocolError, match="shapes"):
+            multiply(ctx, a, b[:1])
+
+    def without(ctx, x):
+        a, b, _ = share(ctx, x)
+        with pytest.raises(ProtocolError, match="no source"):
+            multiply(ctx, a, b)
+
+    simulate(unequal, [[1, 2]] * 3)
+    for scheme in ("additive", "plaintext"):
+        simulate(without, [[1, 2]] * 3, scheme, triples=None)
+
+
+@pytest.mark.parametrize("name", list(SCHEMES))
+def test_a_value_beyond_the_bound_is_not_shared(name):
+    scheme = SCHEMES[name](5)
+    bound = scheme.algebra.bound
+
+    def protocol(ctx, x):
+        for value in (bound + 1, -bound - 1):
+            with pytest.raises((ProtocolError, OverflowError)):
+                share(ctx, [value])
+        return reveal(ctx, share(ctx, [-bound])[0]).tolist()
+
+    assert simulate(protocol, [0] * 5, scheme) == [[-bound]] * 5
+
+
+def test_what_is_shared_must_have_the_declared_shape():
+    def protocol(ctx, x):
+        for values, shapes in (([1, 2], {0: (3,)}), (None, {0: (2,), 1: (2,), 2: (2,)}), (None, None), ([[1, 2]], {0: (2,)})):
+            if shapes is None or ctx.me == 0:
+                with pytest.raises(ProtocolError):
+                    share(ctx, values, shapes=shapes)
+        if ctx.me != 0:
+            with pytest.raises(ProtocolError):
+                share(ctx, [1], shapes={0: (1,)})
+
+    simulate(protocol, [0] * 3)
+
+
+def test_schemes_refuse_too_few_parties():
+    for name, parties, colluding in [
+        ("additive", 1, 1), ("additive", 3, 3), ("additive", 3, 0), ("shamir", 2, 1), ("shamir", 4, 2), ("shamir", 3, 0), ("magic", 3, 1),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError):
+            schemes(name, parties, colluding)
+    with pytest.raises(ValueError, match="field"):
+        Shamir(3, 1, RING)
+    with pytest.raises(ValueError, match="2 inputs"):
+        simulate(lambda ctx, x: x, [1, 2], Additive(3))
+
+
+def test_a_protocol_of_a_users_own_is_ten_lines():
+    # the inner product of two companies' vectors, opened to a third
+    def inner_product(ctx, mine):
+        x, y, _ = share(ctx, mine)
+        return reveal(ctx, multiply(ctx, x, y).sum(), to=[2])
+
+    for scheme in ("additive", "shamir", "plaintext"):
+        results = simulate(inner_product, [[1, 2, 3], [4, -5, 6], [0, 0, 0]], scheme)
+        assert results[:2] == [None, None]
+        assert int(results[2]) == 12
