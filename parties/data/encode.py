@@ -13,19 +13,18 @@ CAST in its own view.
 
 from dataclasses import dataclass
 
-import duckdb
+from duckdb.sqltypes import DuckDBPyType
 from sqlglot import exp
 
-from parties.data.render import cast, column, integer, integer_type, text
-from protocols.expression import Number
+from parties.data.render import all_of, cast, column, integer, integer_type, text
+from protocols.expression import Number, Reference
 from protocols.planning.task import Key
 from protocols.tables import Column
 
 _NARROW_INTEGERS = ("tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger")
 _WIDE_INTEGERS = ("ubigint", "hugeint", "uhugeint")
 _HUGEST = (1 << 127) - 1
-_DIGITS = 38  # of a DECIMAL, and the most that every HUGEINT has room for
-
+_DIGITS = 38  # the most that a DECIMAL has
 _PLAIN_NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)$"
 
 
@@ -35,7 +34,7 @@ class WrongType(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """What may be wrong with values of a column, in words for "N rows ...", and the condition for it."""
+    """What may be wrong with values of a column, in words for "in N rows it ...", and the condition for it."""
 
     what: str
     condition: exp.Expression
@@ -51,7 +50,7 @@ class Encoded:
     problems: tuple[Problem, ...]
 
 
-def encode(declared: Column, type_: duckdb.sqltypes.DuckDBPyType, is_text: bool) -> Encoded:
+def encode(declared: Column, type_: DuckDBPyType, is_text: bool) -> Encoded:
     """`is_text`: text stands for values of any type. WrongType where the types do not fit."""
     source = column(declared.name)
     is_text = is_text and type_.id == "varchar"
@@ -63,7 +62,7 @@ def encode(declared: Column, type_: duckdb.sqltypes.DuckDBPyType, is_text: bool)
         encoded = _number(declared, source, type_, is_text)
     if declared.nullable:
         return encoded
-    null = Problem("are NULL, and the column is not nullable", _is_null(source))
+    null = Problem("is NULL, and the column is not nullable", _is_null(source))
     return Encoded(declared, encoded.value, (null, *encoded.problems))
 
 
@@ -78,9 +77,9 @@ def is_valid(encoded: Encoded) -> exp.Expression:
 def code(key: Key, value: exp.Expression) -> exp.Expression:
     """The number of the key's cell, as a BIGINT, from the key's encoded (or rendered) value."""
     expression = key.expression
-    kind = getattr(getattr(expression, "column", None), "kind", "integer")
-    if kind == "category":
-        number: exp.Expression = exp.Anonymous(this="enum_code", expressions=[_enumerated(expression.column, value)])  # type: ignore[union-attr]
+    kind = expression.column.kind if isinstance(expression, Reference) else "integer"
+    if isinstance(expression, Reference) and kind == "category":
+        number = _function("enum_code", _enumerated(expression.column, value))
     elif kind == "boolean":
         number = value
     else:
@@ -91,12 +90,12 @@ def code(key: Key, value: exp.Expression) -> exp.Expression:
     return number
 
 
-def _category(declared: Column, source: exp.Expression, type_: duckdb.sqltypes.DuckDBPyType) -> Encoded:
+def _category(declared: Column, source: exp.Expression, type_: DuckDBPyType) -> Encoded:
     if type_.id not in ("varchar", "enum"):
         raise WrongType
     value = source if type_.id == "varchar" else cast(source, "VARCHAR")
     undeclared = _present(source, _is_null(_enumerated(declared, value)))
-    return Encoded(declared, value, (Problem("have a value that is not declared", undeclared),))
+    return Encoded(declared, value, (Problem("is not a declared value", undeclared),))
 
 
 def _enumerated(declared: Column, value: exp.Expression) -> exp.Expression:
@@ -105,69 +104,71 @@ def _enumerated(declared: Column, value: exp.Expression) -> exp.Expression:
     return exp.TryCast(this=value.copy(), to=values)
 
 
-def _boolean(
-    declared: Column, source: exp.Expression, type_: duckdb.sqltypes.DuckDBPyType, is_text: bool
-) -> Encoded:
+def _boolean(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_text: bool) -> Encoded:
     if type_.id == "boolean":
         return Encoded(declared, source, ())
     if not is_text:
         raise WrongType
-    word = exp.Lower(this=exp.Trim(this=source.copy()))
+    word = _function("lower", _function("trim", source))
     value = exp.Paren(this=exp.EQ(this=word, expression=text("true")))
-    known = exp.In(this=word.copy(), expressions=[text("true"), text("false")])
-    problem = Problem("are neither true nor false", _present(source, exp.Not(this=known)), is_of_type=True)
+    known = exp.Paren(this=exp.In(this=word.copy(), expressions=[text("true"), text("false")]))
+    problem = Problem("is neither true nor false", _present(source, exp.Not(this=known)), is_of_type=True)
     return Encoded(declared, value, (problem,))
 
 
-def _number(
-    declared: Column, source: exp.Expression, type_: duckdb.sqltypes.DuckDBPyType, is_text: bool
-) -> Encoded:
+def _number(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_text: bool) -> Encoded:
+    """Bounds are compared at the digits that the engine has, so that nothing overflows before it is found outside."""
     scale = declared.scale
-    problems = []
-    if is_text:
-        trimmed = exp.Trim(this=source.copy())
-        plain = _matches(trimmed, _PLAIN_NUMBER)
-        problems.append(Problem("are not numbers in plain digits", _present(source, exp.Not(this=plain)), is_of_type=True))
-        fraction = _rtrimmed_zeros(_part(trimmed, r"\.([0-9]*)$"))
-        too_fine = exp.GT(this=exp.Length(this=fraction), expression=integer(scale))
-        raw, raw_type = _from_text(trimmed, fraction, scale), "HUGEINT"
-    else:
-        raw, raw_type, digits = _integer_at(source, type_)
-        if digits > scale:
-            unit = integer(10 ** (digits - scale), raw_type)
-            too_fine = exp.NEQ(this=exp.Mod(this=raw.copy(), expression=unit.copy()), expression=integer(0))
-            lower, upper = (bound * 10 ** (digits - scale) for bound in (declared.lower, declared.upper))
-            value: exp.Expression = exp.IntDiv(this=exp.Paren(this=raw.copy()), expression=unit)
-        else:
-            factor = 10 ** (scale - digits)
-            lower, upper = -(-declared.lower // factor), declared.upper // factor
     own = integer_type(max(abs(declared.lower), abs(declared.upper)))
-    if is_text:
-        lower, upper, value = declared.lower, declared.upper, raw
-    elif digits <= scale:
-        value = raw.copy() if factor == 1 else exp.Mul(this=cast(raw.copy(), own), expression=integer(factor, own))
-    if is_text or digits > scale:
-        where = f"after the point than {scale}" if scale else "after the point"
-        problems.append(Problem(f"have {'more ' if scale else ''}digits {where}", _present(source, too_fine)))
-        inside = exp.Or(this=exp.Paren(this=too_fine.copy()), expression=_between(raw, lower, upper))
-    else:
-        inside = _between(raw, lower, upper)
-    outside = exp.Not(this=exp.Coalesce(this=exp.Paren(this=inside), expressions=[exp.false()]))
-    if is_text:
-        outside = exp.And(this=plain.copy(), expression=outside)
-    bounds = f"{_shown(declared.lower, scale)} to {_shown(declared.upper, scale)}"
-    problems.append(Problem(f"are outside {bounds}", _present(source, outside)))
-    return Encoded(declared, cast(value, own), tuple(problems))
+    raw = _from_text(source, scale) if is_text else _typed(source, type_)
+    problems = []
+    if raw.is_number is not None:
+        unreadable = _present(source, exp.Not(this=raw.is_number))
+        problems.append(Problem("is no number in plain digits", unreadable, is_of_type=True))
+    finer = 10 ** max(raw.digits - scale, 0)
+    coarser = 10 ** max(scale - raw.digits, 0)
+    too_fine = raw.too_fine
+    if finer > 1:
+        rest = exp.Mod(this=raw.integer.copy(), expression=integer(finer, raw.type))
+        too_fine = exp.Paren(this=exp.NEQ(this=rest, expression=integer(0)))
+    if too_fine is not None:
+        what = f"has more than {scale} digits after the point" if scale else "is no whole number"
+        problems.append(Problem(what, _present(source, too_fine)))
+
+    lower, upper = -(-declared.lower * finer // coarser), declared.upper * finer // coarser
+    inside = exp.Coalesce(this=_between(raw.integer, lower, upper), expressions=[exp.false()])
+    others = [exp.Not(this=exp.Paren(this=problem.condition.copy())) for problem in problems]
+    outside = _present(source, all_of([*others, exp.Not(this=inside)]))
+    bounds = f"{Number(declared.lower, scale)} to {Number(declared.upper, scale)}"
+    problems.append(Problem(f"is outside {bounds}", outside))
+
+    value = raw.integer.copy()
+    if finer > 1:
+        value = cast(exp.IntDiv(this=value, expression=integer(finer, raw.type)), own)
+    elif coarser > 1:
+        value = exp.Paren(this=exp.Mul(this=cast(value, own), expression=integer(coarser, own)))
+    elif raw.type != own:
+        value = cast(value, own)
+    return Encoded(declared, value, tuple(problems))
 
 
-def _integer_at(
-    source: exp.Expression, type_: duckdb.sqltypes.DuckDBPyType
-) -> tuple[exp.Expression, str, int]:
-    """The column as an integer times 10^-digits, of a type; NULL where a HUGEINT cannot hold it."""
+@dataclass(frozen=True)
+class _Raw:
+    """A number as the engine has it: an integer times 10^-digits, NULL where no HUGEINT holds it. Of text, whether it
+    is a number, and whether it has more digits than that."""
+
+    integer: exp.Expression
+    type: str
+    digits: int
+    is_number: exp.Expression | None = None
+    too_fine: exp.Expression | None = None
+
+
+def _typed(source: exp.Expression, type_: DuckDBPyType) -> _Raw:
     if type_.id in _NARROW_INTEGERS:
-        return cast(source, "BIGINT"), "BIGINT", 0
+        return _Raw(cast(source, "BIGINT"), "BIGINT", 0)
     if type_.id in _WIDE_INTEGERS:
-        return exp.TryCast(this=source.copy(), to=exp.DataType.build("HUGEINT", dialect="duckdb")), "HUGEINT", 0
+        return _Raw(_hugeint(source), "HUGEINT", 0)
     if type_.id != "decimal":
         raise WrongType
     size = dict(type_.children)
@@ -175,32 +176,31 @@ def _integer_at(
     if width + digits + 1 <= _DIGITS:
         unit = cast(exp.Literal.number(10**digits), f"DECIMAL({digits + 1}, 0)")
         raw_type = "BIGINT" if width <= 18 else "HUGEINT"
-        return cast(exp.Mul(this=source.copy(), expression=unit), raw_type), raw_type, digits
+        return _Raw(cast(exp.Mul(this=source.copy(), expression=unit), raw_type), raw_type, digits)
     # a product would have too many digits for the engine; its text has them all
-    digits_alone = exp.Anonymous(this="replace", expressions=[cast(source, "VARCHAR"), text("."), text("")])
-    return cast(digits_alone, "HUGEINT"), "HUGEINT", digits
+    return _Raw(_hugeint(_function("replace", cast(source, "VARCHAR"), text("."), text(""))), "HUGEINT", digits)
 
 
-def _from_text(trimmed: exp.Expression, fraction: exp.Expression, scale: int) -> exp.Expression:
-    """The integer at `scale` that plain digits stand for; NULL where a HUGEINT cannot hold it."""
-    padded = exp.Anonymous(this="rpad", expressions=[fraction.copy(), integer(scale, "INTEGER"), text("0")])
-    parts = [_part(trimmed, "^(-)"), _part(trimmed, r"^[+-]?([0-9]*)"), padded]
-    if not scale:
-        parts.pop()
-    joined: exp.Expression = exp.Anonymous(this="concat", expressions=[*parts[:1], text("0"), *parts[1:]])
-    return exp.TryCast(this=joined, to=exp.DataType.build("HUGEINT", dialect="duckdb"))
+def _from_text(source: exp.Expression, scale: int) -> _Raw:
+    trimmed = _function("trim", source)
+    is_number = _function("regexp_matches", trimmed, text(_PLAIN_NUMBER))
+    whole = _function("regexp_extract", trimmed, text(r"^[+-]?([0-9]*)"), integer(1, "INTEGER"))
+    fraction = _function("regexp_extract", trimmed, text(r"\.([0-9]*)$"), integer(1, "INTEGER"))
+    fraction = _function("rtrim", fraction, text("0"))
+    sign = _function("regexp_extract", trimmed, text("^-"))
+    padded = _function("rpad", fraction, integer(scale, "INTEGER"), text("0"))
+    too_fine = exp.GT(this=_function("length", fraction), expression=integer(scale))
+    return _Raw(
+        _hugeint(_function("concat", sign, text("0"), whole, padded)), "HUGEINT", scale, is_number, exp.Paren(this=too_fine)
+    )
 
 
-def _part(value: exp.Expression, pattern: str) -> exp.Expression:
-    return exp.Anonymous(this="regexp_extract", expressions=[value.copy(), text(pattern), exp.Literal.number(1)])
+def _function(name: str, *arguments: exp.Expression) -> exp.Expression:
+    return exp.Anonymous(this=name, expressions=[argument.copy() for argument in arguments])
 
 
-def _matches(value: exp.Expression, pattern: str) -> exp.Expression:
-    return exp.Anonymous(this="regexp_matches", expressions=[value.copy(), text(pattern)])
-
-
-def _rtrimmed_zeros(value: exp.Expression) -> exp.Expression:
-    return exp.Anonymous(this="rtrim", expressions=[value, text("0")])
+def _hugeint(value: exp.Expression) -> exp.Expression:
+    return exp.TryCast(this=value.copy(), to=exp.DataType.build("HUGEINT", dialect="duckdb"))
 
 
 def _between(value: exp.Expression, lower: int, upper: int) -> exp.Expression:
@@ -216,6 +216,3 @@ def _present(source: exp.Expression, condition: exp.Expression) -> exp.Expressio
     """`condition`, of values that are there."""
     return exp.And(this=exp.Not(this=_is_null(source)), expression=exp.Paren(this=condition))
 
-
-def _shown(value: int, scale: int) -> str:
-    return str(Number(value, scale))

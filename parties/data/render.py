@@ -105,11 +105,11 @@ def all_of(conditions: Sequence[exp.Expression]) -> exp.Expression:
     return _folded(exp.And, conditions) if conditions else exp.true()
 
 
-def _folded(kind: type[exp.Connector], operands: Sequence[exp.Expression]) -> exp.Expression:
-    first, *others = operands
-    for operand in others:
-        first = kind(this=first, expression=operand)
-    return first
+def _folded(kind: type[exp.And] | type[exp.Or], operands: Sequence[exp.Expression]) -> exp.Expression:
+    folded = operands[0]
+    for operand in operands[1:]:
+        folded = kind(this=folded, expression=operand)
+    return folded
 
 
 def _at(node: Node, scale: int, type_: str, columns: Columns) -> exp.Expression:

@@ -91,7 +91,10 @@ def run(connection: duckdb.DuckDBPyConnection, source: TableSource, query: exp.E
 
 def stamp(source: TableSource) -> tuple[int, int, int]:
     """Changes when the file does."""
-    status = source.path.stat()
+    try:
+        status = source.path.stat()
+    except OSError:
+        return 0, 0, 0
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
