@@ -57,10 +57,10 @@ def connect(paths: Sequence[Path]) -> duckdb.DuckDBPyConnection:
         "autoload_known_extensions": False,
         "allow_community_extensions": False,
         "python_enable_replacements": False,  # else SQL could name this process's variables
-        "enable_progress_bar": False,
         "threads": min(_THREADS, os.cpu_count() or 1),
     })  # fmt: skip
     allowed = exp.Array(expressions=[exp.Literal.string(str(path.absolute())) for path in paths])
+    connection.execute("SET enable_progress_bar = false")
     connection.execute(f"SET allowed_paths = {allowed.sql(DIALECT)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

@@ -1,0 +1,208 @@
+"""The oracle for tests and the demo: the answer on all companies' rows put together, which no company ever has.
+
+It shares as little as it can with what it checks: columns are encoded by the engine's own DECIMAL casts, joins are SQL
+joins, and every statistic comes from its `reference` over the rows' values, in exact integers and fractions.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from itertools import product
+
+import duckdb
+from sqlglot import exp
+
+from parties.data.render import all_of, cast, integer_type, render, text
+from parties.data.source import DIALECT, TableSource, connect, open_source, run
+from protocols.expression import Bin, Node, Reference, magnitude, not_null
+from protocols.planning.execute import Answer
+from protocols.planning.query import Query, StatisticOutput
+from protocols.statistics.base import Value
+from protocols.tables import Column, KeyValue, Table
+
+Sources = Mapping[str, Mapping[str, TableSource]]
+"""The tables' files of each party: party -> table -> source."""
+
+PooledValue = Fraction | int | float | str | bool | None
+PooledRow = tuple[PooledValue, ...]
+
+_INFINITE = float("inf")
+
+
+def pooled_answer(query: Query, sources: Sources) -> list[PooledRow]:
+    """The rows that `protocols.planning.execute.answer` gives, exact but for the one rounding of a square root."""
+    held = [
+        (table, sources[holder][table.name])
+        for table in query.tables
+        for holder in table.holders
+        if table.name in sources.get(holder, {})
+    ]
+    connection = connect([source.path for _, source in held])
+    try:
+        for table in query.tables:
+            connection.execute(_create(table).sql(DIALECT))
+        for table, source in held:
+            _pool(connection, table, source)
+        if query.histogram is not None:
+            (values,), _ = _fetch(connection, query, [query.histogram.operand], held[0][1])
+            return _histogram(query.histogram, values)
+        return _grouped(connection, query, held[0][1])
+    finally:
+        connection.close()
+
+
+def differences(answer: Answer, pooled: Sequence[PooledRow]) -> list[float]:
+    """For each column the greatest absolute difference; infinite where a key, a NULL or the number of rows differs."""
+    if len(answer.rows) != len(pooled):
+        return [_INFINITE] * len(answer.columns)
+    greatest = [0.0] * len(answer.columns)
+    for row, exact in zip(answer.rows, pooled, strict=True):
+        for position, pair in enumerate(zip(row, exact, strict=True)):
+            greatest[position] = max(greatest[position], _difference(*pair))
+    return greatest
+
+
+def _difference(value: Value, exact: PooledValue) -> float:
+    if value is None or exact is None or isinstance(value, bool | str) or isinstance(exact, bool | str):
+        return 0.0 if value == exact and type(value) is type(exact) else _INFINITE
+    return float(abs(Fraction(value) - Fraction(exact)))
+
+
+def _stored_type(column: Column) -> str:
+    number = integer_type(max(abs(column.lower), abs(column.upper)))
+    return {"category": "VARCHAR", "boolean": "BOOLEAN"}.get(column.kind, number)
+
+
+def _name(table: Table) -> exp.Expression:
+    return exp.Table(this=exp.to_identifier(f"pooled_{table.name}", quoted=True))
+
+
+def _column(table: str, column: str) -> exp.Expression:
+    return exp.Column(
+        this=exp.to_identifier(column, quoted=True), table=exp.to_identifier(f"pooled_{table}", quoted=True)
+    )
+
+
+def _qualified(reference: Reference) -> exp.Expression:
+    return _column(reference.table, reference.column.name)
+
+
+def _create(table: Table) -> exp.Expression:
+    columns = [
+        exp.ColumnDef(
+            this=exp.to_identifier(name, quoted=True), kind=exp.DataType.build(_stored_type(column), dialect=DIALECT)
+        )
+        for name, column in table.columns.items()
+    ]
+    return exp.Create(this=exp.Schema(this=_name(table), expressions=columns), kind="TABLE", properties=None)
+
+
+def _pool(connection: duckdb.DuckDBPyConnection, table: Table, source: TableSource) -> None:
+    """Adds the rows of one holder."""
+    if not open_source(connection, source):
+        return
+    values = []
+    for name, column in table.columns.items():
+        value: exp.Expression = exp.Column(this=exp.to_identifier(name, quoted=True))
+        if column.kind in ("integer", "decimal"):
+            digits = cast(cast(value, f"DECIMAL(38, {column.scale})"), "VARCHAR")
+            value = exp.Anonymous(this="replace", expressions=[digits, text("."), text("")])
+        values.append(cast(value, _stored_type(column)))
+    rows = exp.select(*values).from_(exp.to_table("agreed"))
+    run(connection, source, exp.Insert(this=_name(table), expression=rows))
+
+
+def _fetch(
+    connection: duckdb.DuckDBPyConnection, query: Query, expressions: Sequence[Node], source: TableSource
+) -> tuple[list[list[int | None]], list[list[KeyValue]]]:
+    """Of the joined rows for which `where` holds: the values of `expressions` (for none, 1 a row is fetched), and of
+    the group keys."""
+    selected: list[exp.Expression] = [exp.Literal.number(1)]
+    for expression in expressions:
+        selected.append(cast(render(expression, _qualified), _fetched_type(expression)))
+    selected += [
+        cast(_qualified(key), _fetched_type(key)) if key.type == "number" else _qualified(key) for key in query.group_by
+    ]
+    rows = exp.select(*(exp.alias_(value, f"c{i}") for i, value in enumerate(selected))).from_(_name(query.tables[0]))
+    if len(query.tables) == 2:
+        shared, owned = query.tables
+        on = [
+            exp.EQ(this=_column(shared.name, name), expression=_column(owned.name, name)) for name in owned.key
+        ]
+        rows = rows.join(_name(owned), on=all_of(on), join_type="inner")
+    rows = rows.where(all_of([render(condition, _qualified) for condition in query.where]))
+    arrays = list(run(connection, source, rows).fetchnumpy().values())
+    ones, *columns = [array.tolist() for array in arrays]
+    values = [_integers(column) for column in columns[: len(expressions)]]
+    keys: list[list[KeyValue]] = [
+        [*_integers(column)] if key.type == "number" else column
+        for key, column in zip(query.group_by, columns[len(expressions) :], strict=True)
+    ]
+    return values or [ones], keys
+
+
+def _fetched_type(expression: Node) -> str:
+    """The engine's arrays hold 64 bits; text has all digits."""
+    is_wide = expression.type == "number" and integer_type(magnitude(expression)) == "HUGEINT"
+    return "VARCHAR" if is_wide else "BIGINT"
+
+
+def _integers(column: Sequence[int | str | None]) -> list[int | None]:
+    return [None if value is None else int(value) for value in column]
+
+
+def _grouped(connection: duckdb.DuckDBPyConnection, query: Query, source: TableSource) -> list[PooledRow]:
+    statistics = [output for output in query.select if isinstance(output, StatisticOutput)]
+    arguments: list[Node] = []
+    for output in statistics:
+        if output.argument is not None and output.argument not in arguments:
+            arguments.append(output.argument)
+    values, keys = _fetch(connection, query, arguments, source)
+    count = len(values[0])
+    groups: dict[tuple[KeyValue, ...], list[int]] = {}
+    for row, group in enumerate(zip(*keys, strict=True) if keys else [()] * count):
+        groups.setdefault(tuple(group), []).append(row)
+
+    known = not_null(query.where)
+    domains = [
+        [*(key.column.value(code) for code in range(key.column.size)), *([None] if key.nullable(known) else [])]
+        for key in query.group_by
+    ]
+    answer = []
+    for group in product(*domains):
+        of_key = dict(zip(query.group_by, group, strict=True))
+        rows = groups.get(group, [])
+        line: list[PooledValue] = []
+        for selected in query.select:
+            if isinstance(selected, StatisticOutput):
+                argument = selected.argument
+                if argument is None:
+                    taken: list[int | None] = [1] * len(rows)
+                else:
+                    column = values[arguments.index(argument)]
+                    taken = [column[row] for row in rows]
+                line.append(selected.statistic.reference(selected.function, argument, taken))
+            else:
+                line.append(of_key[selected.key])
+        answer.append(tuple(line))
+    return answer
+
+
+def _histogram(bins: Bin, values: Sequence[int | None]) -> list[PooledRow]:
+    """Every distinct value is put, as a fraction, between the edges."""
+    unit = 10**bins.digits
+    start, stop = Fraction(bins.start, unit), Fraction(bins.stop, unit)
+    step = (stop - start) / bins.bins
+    edges = [start + step * number for number in range(bins.bins + 1)]
+    counts = [0] * (bins.bins + 2)
+    for value, count in Counter(values).items():
+        if value is None:
+            continue
+        x = Fraction(value, 10**bins.operand.scale)
+        if x < start:
+            counts[0] += count
+        elif x > stop:
+            counts[-1] += count
+        else:
+            counts[min((x - start) // step, bins.bins - 1) + 1] += count
+    return list(zip([None, *edges], [*edges, None], counts, strict=True))

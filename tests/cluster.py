@@ -1,0 +1,143 @@
+"""Companies with a node's folder each, a spec, data, and nodes as processes of their own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import duckdb
+
+from parties.governance.approval import approve
+from parties.node.config import read_config, starting_config
+from parties.wire import identity
+
+COMITY = (sys.executable, "-m", "parties.cli.main")
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def comity(*arguments: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMITY, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False, **kwargs
+    )  # type: ignore[call-overload]
+
+
+class Cluster:
+    """`names` are the parties; where `triples` is "dealer" there is a dealer as well. Nothing is approved yet."""
+
+    def __init__(
+        self,
+        folder: Path,
+        names: Iterable[str],
+        *,
+        scheme: str = "additive",
+        colluding: int | None = None,
+        triples: str | None = None,
+        tables: str = "",
+        queries: str = "",
+        deadline: float = 20,
+    ) -> None:
+        self.folder, self.parties = folder, sorted(names)
+        self.scheme, self.triples = scheme, triples
+        n = len(self.parties)
+        self.colluding = colluding or (n - 1 if scheme == "additive" else (n - 1) // 2)
+        self.everybody = [*self.parties, *(["dealer"] if triples == "dealer" else [])]
+        self.ports = dict(zip(self.everybody, free_ports(len(self.everybody)), strict=True))
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        for name in self.everybody:
+            identity.create(self[name], name)
+            config = starting_config(name, f"127.0.0.1:{self.ports[name]}") + f"deadline = {deadline}\n"
+            (self[name] / "node.toml").write_text(config)
+        self.spec = folder / "comity.toml"
+        self.write_spec(tables, queries)
+
+    def __getitem__(self, name: str) -> Path:
+        return self.folder / name
+
+    def stanza(self, name: str) -> str:
+        head = "[dealer]" if name == "dealer" else f"[parties.{name}]"
+        certificate = identity.one_line(identity.der_of((self[name] / "certificate.pem").read_bytes()))
+        return f'{head}\naddress = "localhost:{self.ports[name]}"\ncertificate = "{certificate}"\n'
+
+    def write_spec(self, tables: str, queries: str) -> None:
+        triples = f'triples = "{self.triples}"\n' if self.triples else ""
+        self.spec.write_text(
+            'version = 1\nname = "test"\n'
+            f'[security]\nscheme = "{self.scheme}"\ncolluding = {self.colluding}\n{triples}\n'
+            + "\n".join(map(self.stanza, self.everybody)) + tables + queries
+        )  # fmt: skip
+
+    def hold(self, name: str, table: str, select: str, view: str = "") -> None:
+        """Company `name` holds the rows of the DuckDB query `select`."""
+        file = self[name] / f"{table}.parquet"
+        duckdb.sql(select).write_parquet(str(file))
+        with (self[name] / "node.toml").open("a") as config:
+            config.write(f'[tables.{table}]\nsource = "{table}.parquet"\n' + (f"sql = '''{view}'''\n" if view else ""))
+
+    def approve(self, *names: str) -> None:
+        for name in names or self.everybody:
+            config = read_config(self[name])
+            approve(self.spec, self[name], config.name, identity.load(self[name]))
+
+    def start(self, *names: str, environment: Mapping[str, str] | None = None) -> None:
+        """Every node under another PYTHONHASHSEED: an order taken from a set would differ between them."""
+        for number, name in enumerate(names or self.everybody):
+            seed = {"PYTHONHASHSEED": str(number + 1)}
+            with (self[name] / "log").open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    [*COMITY, "node", str(self[name])], stderr=log, env={**os.environ, **seed, **(environment or {})}
+                )
+
+    def log(self, name: str) -> str:
+        return (self[name] / "log").read_text()
+
+    def wait_for_log(self, name: str, text: str, seconds: float = 30) -> None:
+        until = time.monotonic() + seconds
+        while text not in self.log(name):
+            assert time.monotonic() < until, f"{name} never logged {text!r}:\n{self.log(name)}"
+            time.sleep(0.05)
+
+    def run(self, query: str, at: str, *more: str) -> subprocess.CompletedProcess[str]:
+        return comity("run", query, "--node", self[at], *(more or ("--format", "json")))
+
+    def result(self, query: str, at: str) -> dict:
+        done = self.run(query, at)
+        assert done.returncode == 0, done.stderr + "\n".join(f"--- {n}\n{self.log(n)}" for n in self.processes)
+        return json.loads(done.stdout)
+
+    def signal(self, name: str, number: int) -> None:
+        self.processes[name].send_signal(number)
+
+    def stop(self, *names: str) -> dict[str, int]:
+        """The exit status of each."""
+        for name in names or list(self.processes):
+            self.processes[name].send_signal(signal.SIGCONT)
+            self.processes[name].terminate()
+        status = {}
+        for name in names or list(self.processes):
+            try:
+                status[name] = self.processes.pop(name).wait(15)
+            except subprocess.TimeoutExpired:
+                status[name] = -1
+        return status
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()

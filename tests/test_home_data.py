@@ -1,0 +1,518 @@
+"""Aggregation at home against a Python evaluator, on files of every kind; what is refused; the locked engine."""
+
+import csv
+import json
+from decimal import Decimal
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from expressions import bins, evaluate, numbers, texts, truths
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from parties.data.home import DataError, TableSource, check_source, compute
+from parties.data.source import connect
+from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Membership, Not, Number, Reference, Text
+from protocols.planning.task import HomeTask, Key
+from protocols.statistics.base import Measure
+from protocols.tables import Column, Table
+
+ODD = (
+    "it's", "", " spaced ", "back\\slash", "ü\u200b😀", "e\u0301", "é", "NULL", '"quoted"', "--", "'; DROP TABLE t", "a,b",
+    "new\nline", "\t", "%_", "$1", "?",
+)  # fmt: skip
+MARKER = 48151623
+
+COUNT = Measure("count", None)
+ROWS = 10
+
+
+def column(name, kind, lower=0, upper=1, **options):
+    if kind == "category":
+        upper = len(options["values"]) - 1
+    return Column(name, kind, lower, upper, **options)
+
+
+def table(*columns, max_rows=ROWS, **options):
+    return Table("t", {c.name: c for c in columns}, max_rows, ("a",), **options)
+
+
+def references(of):
+    return [Reference(of.name, c) for c in of.columns.values()]
+
+
+T = table(
+    column("i", "integer", -7, 12, nullable=True),
+    column("j", "integer", 3, 5),
+    column("d", "decimal", -150, 999, scale=2, nullable=True),
+    column("big", "decimal", -2 * 10**18, 2 * 10**18, scale=18, nullable=True),
+    column("c", "category", values=ODD, nullable=True),
+    column("b", "boolean", nullable=True),
+)
+I, J, D, BIG, C, B = references(T)
+
+TYPES = {
+    "i": ["TINYINT", "INTEGER", "BIGINT", "HUGEINT", "DECIMAL(4,0)", "DECIMAL(9,3)"],
+    "j": ["UTINYINT", "SMALLINT", "UBIGINT", "UHUGEINT"],
+    "d": ["DECIMAL(5,2)", "DECIMAL(18,4)", "DECIMAL(38,2)", "DECIMAL(38,20)"],
+    "big": ["DECIMAL(19,18)", "DECIMAL(38,18)", "DECIMAL(38,30)"],
+    "c": ["VARCHAR"],
+    "b": ["BOOLEAN"],
+}
+
+
+def value(of, encoded):
+    """The value in a file that is encoded so."""
+    is_decimal = of.kind == "decimal" and encoded is not None
+    return Decimal(encoded).scaleb(-of.scale) if is_decimal else encoded
+
+
+def write_parquet(path, of, rows, types):
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE t (" + ", ".join(f"{name} {types[name]}" for name in of.columns) + ")")
+    for row in rows:
+        texts_ = [None if row[n] is None else str(value(c, row[n])) for n, c in of.columns.items()]
+        casts = ", ".join(f"CAST(? AS {types[name]})" for name in of.columns)
+        connection.execute(f"INSERT INTO t VALUES ({casts})", texts_)
+    connection.execute(f"COPY t TO '{path}' (FORMAT parquet)")
+    connection.close()
+
+
+def write_csv(path, of, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(of.columns)
+        for row in rows:
+            writer.writerow(["" if row[n] is None else format_csv(c, row[n]) for n, c in of.columns.items()])
+
+
+def format_csv(of, encoded):
+    return str(encoded).lower() if of.kind == "boolean" else f"{value(of, encoded)}"
+
+
+def values_of(of):
+    if of.kind == "category":
+        values = st.sampled_from(of.values)
+    elif of.kind == "boolean":
+        values = st.booleans()
+    else:
+        values = st.sampled_from([of.lower, of.upper]) | st.integers(of.lower, of.upper)
+    return st.none() | values if of.nullable else values
+
+
+def rows_of(of):
+    return st.lists(st.fixed_dictionaries({n: values_of(c) for n, c in of.columns.items()}), max_size=ROWS)
+
+
+@st.composite
+def tasks(draw, of, depth=3):
+    refs = references(of)
+    keys = []
+    for _ in range(draw(st.integers(0, 2))):
+        expression = draw(st.sampled_from([r for r in refs if r.column.is_groupable]) | bins(refs))
+        keys.append(Key(expression, expression.nullable() and draw(st.booleans())))
+    sums = numbers(refs, depth).map(lambda node: Measure("sum", node))
+    counts = (numbers(refs, 1) | truths(refs, 1) | texts(refs)).map(lambda node: Measure("count", node))
+    measures = draw(st.lists(sums | counts | st.just(COUNT), min_size=1, max_size=3))
+    where = draw(st.lists(truths(refs, depth), max_size=2))
+    return HomeTask(of, tuple(where), tuple(keys), tuple(measures))
+
+
+def code_of(key, row):
+    """The cell of a key, None for nowhere."""
+    found = evaluate(key.expression, row)
+    if found is None:
+        return key.size - 1 if key.has_null else None
+    if isinstance(found, str):
+        return key.expression.column.values.index(found)
+    return int(found) - key.expression.lower
+
+
+def expected(task, rows):
+    cells = list(product(*(range(key.size) for key in task.keys)))
+    totals = {(m, cell): 0 for m in range(len(task.measures)) for cell in cells}
+    for row in rows:
+        cell = tuple(code_of(key, row) for key in task.keys)
+        if None in cell or any(evaluate(condition, row) is not True for condition in task.where):
+            continue
+        for m, measure in enumerate(task.measures):
+            worth = 1 if measure.expression is None else evaluate(measure.expression, row)
+            if worth is not None:
+                totals[m, cell] += 1 if measure.kind == "count" else worth
+    return [totals[m, cell] for m in range(len(task.measures)) for cell in cells]
+
+
+SLOW = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@SLOW
+@given(rows=rows_of(T), task=tasks(T), data=st.data())
+def test_any_task_equals_the_evaluator(tmp_path_factory, rows, task, data):
+    path = tmp_path_factory.mktemp("t") / "t.parquet"
+    write_parquet(path, T, rows, {name: data.draw(st.sampled_from(types)) for name, types in TYPES.items()})
+    vector = compute(task, TableSource(path))
+    assert vector.shape == (len(task.measures) * task.cells,)
+    assert vector.dtype == np.int64 or all(type(x) is int for x in vector)
+    assert vector.tolist() == expected(task, rows)
+
+
+PLAIN = table(*(c for c in T.columns.values() if c.name != "c"), column("c", "category", values=("x", "Zürich", "it's", "01")))
+
+
+@settings(SLOW, max_examples=40)
+@given(rows=rows_of(PLAIN), task=tasks(PLAIN, depth=2))
+def test_csv_is_read_exactly(tmp_path_factory, rows, task):
+    path = tmp_path_factory.mktemp("t") / "t.csv"
+    write_csv(path, PLAIN, rows)
+    assert compute(task, TableSource(path)).tolist() == expected(task, rows)
+
+
+# by hand
+
+
+def parquet(tmp_path, select, name="t.parquet"):
+    path = tmp_path / name
+    duckdb.sql(f"COPY ({select}) TO '{path}' (FORMAT parquet)")
+    return TableSource(path)
+
+
+def text_file(tmp_path, name, content, view=None):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return TableSource(path, view)
+
+
+def task_of(of, *measures, where=(), keys=()):
+    return HomeTask(of, tuple(where), tuple(keys), measures or (COUNT,))
+
+
+def refused(task, source):
+    with pytest.raises(DataError) as caught:
+        compute(task, source)
+    assert str(MARKER) not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None, "a logged traceback would show the engine's words"
+    assert str(source.path) in str(caught.value)
+    return str(caught.value)
+
+
+N = table(column("n", "integer", -100, 100), max_rows=1000)
+[X] = references(N)
+
+
+def test_totals_beyond_int64_are_exact(tmp_path):
+    wide = table(column("w", "decimal", -(10**19), 10**19, scale=18), max_rows=10)
+    [w] = references(wide)
+    source = parquet(tmp_path, "SELECT CAST('9.999999999999999999' AS DECIMAL(38,18)) AS w FROM range(7)")
+    square = Arithmetic("*", w, w)
+    vector = compute(task_of(wide, Measure("sum", w), Measure("sum", square), COUNT), source)
+    x = 10**19 - 1
+    assert vector.dtype == object
+    assert vector.tolist() == [7 * x, 7 * x * x, 7]
+
+
+@pytest.mark.parametrize("bound", [2**63 - 1, 2**63, 2**62, 2**31 - 1, 2**31])
+def test_each_side_of_the_engines_widths(tmp_path, bound):
+    edge = table(column("w", "integer", -bound, bound), max_rows=4)
+    [w] = references(edge)
+    shifted = Arithmetic("-", w, Number(bound))
+    source = parquet(tmp_path, f"SELECT unnest([{bound}, -{bound}, -{bound}]::HUGEINT[]) AS w")
+    where = Comparison("<", Arithmetic("*", w, Number(1, 2)), Number(0))
+    vector = compute(task_of(edge, Measure("sum", shifted), Measure("sum", w), where=[where]), source)
+    assert vector.tolist() == [-4 * bound, -2 * bound]
+    doubled = Membership(Arithmetic("+", w, w), (Number(-2 * bound),))
+    assert compute(task_of(edge, where=[doubled]), source).tolist() == [2]
+
+
+def test_bins_are_half_open_and_the_last_is_closed(tmp_path):
+    of = table(column("d", "decimal", -1000, 1000, scale=2), max_rows=20)
+    [d] = references(of)
+    source = parquet(
+        tmp_path, "SELECT unnest(['-0.01', '0.00', '0.33', '0.34', '0.66', '0.67', '1.00', '1.01'])::DECIMAL(4,2) AS d"
+    )
+    vector = compute(task_of(of, keys=[Key(Bin(d, 0, 100, 2, 3))]), source)
+    assert vector.tolist() == [1, 2, 2, 2, 1]
+    finer = compute(task_of(of, keys=[Key(Bin(d, 3, 9, 1, 2))]), source)  # [0.3, 0.6), [0.6, 0.9]
+    assert finer.tolist() == [2, 2, 2, 2]
+
+
+def test_null_keys_have_their_cell_or_belong_nowhere(tmp_path):
+    of = table(
+        column("b", "boolean", nullable=True), column("c", "category", values=("y", "x"), nullable=True), max_rows=9
+    )
+    b, c = references(of)
+    rows = "(VALUES (true, 'x'), (NULL, 'x'), (false, NULL), (NULL, NULL), (true, 'y')) AS v(b, c)"
+    source = parquet(tmp_path, f"SELECT * FROM {rows}")
+    with_null = compute(task_of(of, keys=[Key(b, True), Key(c, True)]), source)
+    assert with_null.reshape(3, 3).tolist() == [[0, 0, 1], [1, 1, 0], [0, 1, 1]]
+    assert compute(task_of(of, keys=[Key(b), Key(c)]), source).tolist() == [0, 0, 1, 1]
+
+
+def test_an_enum_of_a_view_and_names_of_another_case(tmp_path):
+    of = table(column("c", "category", values=("b", "a")))
+    source = parquet(tmp_path, "SELECT 'a' AS Country FROM range(3)")
+    source = TableSource(source.path, "SELECT CAST(country AS ENUM('a', 'b')) AS C FROM source -- as agreed")
+    assert compute(task_of(of, keys=[Key(*references(of))]), source).tolist() == [0, 3]
+
+
+@pytest.mark.parametrize(("name", "content"), [("t.csv", "n\n"), ("t.json", "[]"), ("t.json", ""), ("t.jsonl", "")])
+def test_empty_files_give_zeros(tmp_path, name, content):
+    source = text_file(tmp_path, name, content)
+    task = task_of(N, COUNT, Measure("sum", X), keys=[Key(X)])
+    check_source(N, source)
+    assert compute(task, source).tolist() == [0] * 402
+
+
+def test_an_empty_parquet_gives_zeros(tmp_path):
+    source = parquet(tmp_path, "SELECT 1 AS n WHERE false")
+    assert compute(task_of(N, COUNT, Measure("sum", X)), source).tolist() == [0, 0]
+
+
+def test_json_and_the_own_view(tmp_path):
+    source = text_file(tmp_path, "t.json", json.dumps([{"n": 1, "p": 0.29}, {"n": None, "p": 1.5}, {"n": 3, "p": 2}]))
+    of = table(column("n", "integer", 0, 5, nullable=True), column("p", "decimal", 0, 1000, scale=2))
+    n, p = references(of)
+    message = refused(task_of(of), source)
+    assert "column p is DOUBLE, and decimal needs a DECIMAL or integer type: CAST" in message
+    view = "SELECT n, CAST(p AS DECIMAL(5, 2)) AS p FROM source"
+    vector = compute(task_of(of, Measure("sum", p), Measure("count", n)), TableSource(source.path, view))
+    assert vector.tolist() == [379, 2]
+
+
+def test_a_view_over_csv_has_types(tmp_path):
+    view = "SELECT a * 2 AS n FROM source WHERE day >= DATE '2013-01-02'"
+    source = text_file(tmp_path, "t.csv", "a,day\n1,2013-01-01\n2,2013-01-02\n3,2013-01-03\n", view)
+    assert compute(task_of(N, Measure("sum", X)), source).tolist() == [10]
+
+
+def test_csv_numbers_are_plain_digits(tmp_path):
+    of = table(column("d", "decimal", -10**20, 10**20, scale=3, nullable=True), max_rows=100)
+    [d] = references(of)
+    good = ["1", "+1.5", "-.5", " 2 ", "3.", "0001.100000000000000000000000000000000000000000", "", "-0"]
+    source = text_file(tmp_path, "t.csv", "d,e\n" + "".join(f"{g},1\n" for g in good))
+    assert compute(task_of(of, Measure("sum", d), Measure("count", d)), source).tolist() == [8100, 7]
+    bad = ["1e3", "0x10", "1_000", "one", "NaN", "-", ".", "--1", "1.2.3", "٣"]
+    source = text_file(tmp_path, "t.csv", "d,e\n" + "".join(f"{b},1\n" for b in [*good, *bad]))
+    assert "column d: in 10 rows it is no number in plain digits" in refused(task_of(of), source)
+    fine = ["0.0001", "1.2345", "9" * 60, "9" * 38]
+    source = text_file(tmp_path, "t.csv", "d,e\n" + "".join(f"{f},1\n" for f in fine))
+    message = refused(task_of(of), source)
+    assert "column d: in 2 rows it has more than 3 digits after the point" in message
+    assert "column d: in 2 rows it is outside -100000000000000000.000 to 100000000000000000.000" in message
+
+
+def test_check_source_sees_text_that_is_of_no_type(tmp_path):
+    of = table(column("n", "integer", 0, 5), column("b", "boolean"))
+    check_source(of, text_file(tmp_path, "t.csv", "n,b\n1,TRUE\n77, false\n"))
+    with pytest.raises(DataError) as caught:
+        check_source(of, text_file(tmp_path, "t.csv", f"n,b\n1,yes\nx{MARKER},{MARKER}\n"))
+    message = str(caught.value)
+    assert "column n: in 1 of the first 10,000 rows it is no number" in message
+    assert "column b: in 2 of the first 10,000 rows it is neither true nor false" in message
+    assert str(MARKER) not in message
+
+
+# what is refused
+
+
+def test_values_that_break_the_agreement(tmp_path):
+    of = table(
+        column("n", "integer", 1, 12),
+        column("d", "decimal", 0, 1000, scale=2),
+        column("e", "decimal", -10**30, 10**30, scale=18),
+        column("c", "category", values=("x",)),
+        column("b", "boolean"),
+        max_rows=4,
+    )
+    source = parquet(tmp_path, f"""
+        SELECT * FROM (VALUES
+            (1, 0.25::DECIMAL(38,4), 1::HUGEINT, 'x', true),
+            ({MARKER}, {MARKER}::DECIMAL(38,4), 170141183460469231731687303715884105727, 'm{MARKER}', NULL),
+            (NULL, 0.2551::DECIMAL(38,4), NULL, 'X', NULL),
+            (0, 10.01::DECIMAL(38,4), -{MARKER}000000000000, NULL, false),
+            (13, -0.01::DECIMAL(38,4), 2, 'x ', NULL)
+        ) AS v(n, d, e, c, b)
+    """)
+    message = refused(task_of(of), source)
+    for part in (
+        "5 rows, more than tables.t.max_rows = 4",
+        "column n: in 1 row it is NULL, and the column is not nullable",
+        "column n: in 3 rows it is outside 1 to 12",
+        "column d: in 1 row it has more than 2 digits after the point",
+        "column d: in 3 rows it is outside 0.00 to 10.00",
+        "column e: in 1 row it is NULL",
+        "column e: in 2 rows it is outside -1000000000000.000000000000000000 to 1000000000000.000000000000000000",
+        "column c: in 1 row it is NULL",
+        "column c: in 3 rows it is not a declared value",
+        "column b: in 3 rows it is NULL",
+        "leave such rows out in this company's own view",
+    ):
+        assert part in message
+
+
+def test_all_rows_are_checked_not_only_those_of_the_query(tmp_path):
+    source = parquet(tmp_path, "SELECT unnest([1, 2, 101]) AS n")
+    message = refused(task_of(N, where=[Comparison("<", X, Number(2))]), source)
+    assert "column n: in 1 row it is outside -100 to 100" in message
+
+
+def test_bounds_and_fine_decimals_for_an_integer(tmp_path):
+    assert "in 1 row it is no whole number" in refused(
+        task_of(N), parquet(tmp_path, "SELECT unnest([1.0, 2.5])::DECIMAL(18,1) AS n")
+    )
+    limit = 2**128 - 1
+    assert "in 1 row it is outside" in refused(task_of(N), parquet(tmp_path, f"SELECT {limit}::UHUGEINT AS n"))
+
+
+def test_duplicate_keys(tmp_path):
+    of = table(
+        column("k", "integer", 0, 9, nullable=True),
+        column("d", "decimal", -10**20, 10**20, scale=18),
+        owner="a",
+        key=("k", "d"),
+    )
+    rows = "(VALUES (1, 0.5), (1, 0.5), (1, 0.5), (2, 0.5), (NULL, 0.5), (NULL, 0.5), (2, 1.5)) AS v(k, d)"
+    message = refused(task_of(of), parquet(tmp_path, f"SELECT * FROM {rows}"))
+    assert "in 2 rows the key (k, d) is that of another row" in message
+    assert compute(task_of(of), parquet(tmp_path, f"SELECT DISTINCT * FROM {rows}")).tolist() == [4]
+    huge = "(VALUES (1, 10::HUGEINT), (1, 170141183460469231731687303715884105727)) AS v(k, d)"
+    assert "in 1 row it is outside" in refused(task_of(of), parquet(tmp_path, f"SELECT * FROM {huge}"))
+
+
+def test_files_that_are_not_there_or_not_readable(tmp_path):
+    task = task_of(N)
+    assert "no such file" in refused(task, TableSource(tmp_path / "t.parquet"))
+    assert "must end in .parquet, .csv" in refused(task, text_file(tmp_path, "t.xlsx", "n"))
+    (tmp_path / "folder.csv").mkdir()
+    assert "is no file" in refused(task, TableSource(tmp_path / "folder.csv"))
+    assert "for patterns" in refused(task, text_file(tmp_path, "t[1].csv", "n\n1\n"))
+    assert "cannot be read as parquet" in refused(task, text_file(tmp_path, "t.parquet", f"{MARKER}" * 10))
+    assert "cannot be read as json" in refused(task, text_file(tmp_path, "t.json", '{"n": 48151623'))
+    latin = text_file(tmp_path, "t.csv", f"n,c\n1,{MARKER}ü\n".encode("latin-1"))
+    assert "its encoding (UTF-8)" in refused(task, latin)
+
+
+def test_a_damaged_parquet(tmp_path):
+    source = parquet(tmp_path, f"SELECT {MARKER} + range AS n FROM range(5000)")
+    content = bytearray(source.path.read_bytes())
+    content[40:2000] = bytes(x ^ 0x5A for x in content[40:2000])
+    source.path.write_bytes(content)
+    assert "damaged" in refused(task_of(N, max_rows := None) if False else task_of(N), source)
+
+
+def test_columns_that_are_missing_or_of_another_type(tmp_path):
+    of = table(
+        column("n", "integer", 0, 5), column("d", "decimal", 0, 5, scale=1), column("c", "category", values=("x",)),
+        column("b", "boolean"), column("z", "integer", 0, 5),
+    )  # fmt: skip
+    source = parquet(tmp_path, f"SELECT '{MARKER}' AS n, 0.5::DOUBLE AS d, {MARKER} AS c, 1 AS b, 2 AS other")
+    for call in (lambda: refused(task_of(of), source), lambda: check(of, source)):
+        message = call()
+        assert "column n is VARCHAR, and integer needs an integer or DECIMAL type: CAST it in" in message
+        assert "column d is DOUBLE, and decimal needs a DECIMAL or integer type" in message
+        assert f"column c is {duckdb.sqltype('INTEGER')}, and category needs VARCHAR" in message
+        assert "column b is INTEGER, and boolean needs BOOLEAN" in message
+        assert "column z is missing (there are: n, d, c, b, other)" in message
+
+
+def check(of, source):
+    with pytest.raises(DataError) as caught:
+        check_source(of, source)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("view", "part"),
+    [
+        ("SELEC n FROM source", "is not valid: Parser Error: syntax error at or near"),
+        ("SELECT m AS n FROM source", 'is not valid: Binder Error: Referenced column "m" not found'),
+        ("SELECT n FROM sources", "is not valid: Catalog Error: Table with name sources does not exist"),
+        ("SELECT 1 AS n; DROP VIEW source", "must be one SELECT"),
+        ("COPY source TO '/tmp/x.csv'", "must be one SELECT"),
+        ("", "must be one SELECT"),
+        ("SELECT 1 AS n FROM read_csv('/etc/passwd')", "it may read `source` and nothing else"),
+        ("SELECT 1 AS n FROM '/etc/passwd'", "is not valid: Catalog Error"),
+        ("SELECT CAST(t AS INTEGER) AS n FROM source", "gives a value that cannot be converted"),
+        ("SELECT CAST(n AS TINYINT) AS n FROM source", "gives a value that cannot be converted"),
+        ("SELECT error(t) AS n FROM source", "fails on one of its rows"),
+    ],
+)
+def test_views_that_fail(tmp_path, view, part):
+    source = parquet(tmp_path, f"SELECT {MARKER} AS n, 'x{MARKER}' AS t")
+    if "'/etc" in view and "read" not in view:
+        part = part  # a file's bare name is no table
+    assert part in refused(task_of(N), TableSource(source.path, view))
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
+    source = parquet(tmp_path, "SELECT 1 AS n")
+    stamps = iter([(1, 1, 1), (1, 1, 2)])
+    monkeypatch.setattr("parties.data.home.stamp", lambda source: next(stamps))
+    assert "changed while it was read" in refused(task_of(N), source)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM glob('/*')",
+        "COPY (SELECT 1) TO '/tmp/comity-test.csv'",
+        "ATTACH '/tmp/comity-test.db'",
+        "EXPORT DATABASE '/tmp/comity-test'",
+        "SET threads = 1",
+        "SET enable_external_access = true",
+        "SET allowed_paths = ['/etc/passwd']",
+        "SET temp_directory = '/tmp/comity-test'",
+        "RESET lock_configuration",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "CREATE PERSISTENT SECRET s (TYPE s3)",
+        "SELECT * FROM read_parquet('https://example.com/x.parquet')",
+        "SELECT getenv('HOME')",
+        "SELECT * FROM python_variable",
+    ],
+)
+def test_the_engine_is_locked(tmp_path, statement):
+    python_variable = duckdb.sql("SELECT 1")
+    assert python_variable is not None
+    source = parquet(tmp_path, "SELECT 1 AS n")
+    connection = connect([source.path])
+    assert connection.execute(f"SELECT * FROM read_parquet('{source.path}')").fetchall() == [(1,)]
+    with pytest.raises(duckdb.Error):
+        connection.execute(statement).fetchall()
+
+
+def test_a_path_with_quotes(tmp_path):
+    folder = tmp_path / "it's; a \"folder\""
+    folder.mkdir()
+    source = text_file(folder, "t's.csv", "n\n5\n")
+    assert compute(task_of(N, Measure("sum", X)), source).tolist() == [5]
+
+
+def test_rows_with_odd_text(tmp_path):
+    of = table(column("c", "category", values=ODD))
+    [c] = references(of)
+    path = tmp_path / "t.parquet"
+    write_parquet(path, of, [{"c": odd} for odd in ODD[:ROWS]], {"c": "VARCHAR"})
+    for odd in ODD[:ROWS]:
+        where = [Comparison("=", c, Text(odd)), Membership(c, (Text(odd),)), Not(IsNull(c))]
+        hit = Case(((Comparison("<>", c, Text(odd)), Number(-5)),), Number(7))
+        assert compute(task_of(of, COUNT, Measure("sum", hit), where=where), TableSource(path)).tolist() == [1, 7]
+
+
+def test_a_hundred_thousand_cells(tmp_path):
+    of = table(column("k", "integer", -50_000, 49_999), max_rows=200_000)
+    [k] = references(of)
+    source = parquet(tmp_path, "SELECT (range * 7919) % 100000 - 50000 AS k FROM range(150000)")
+    vector = compute(task_of(of, COUNT, Measure("sum", k), keys=[Key(k)]), source).reshape(2, -1)
+    assert vector[0].sum() == 150_000
+    assert set(vector[0].tolist()) == {1, 2}
+    assert (vector[1] == vector[0] * np.arange(-50_000, 50_000)).all()
+    assert Fraction(int(vector[1].sum())) == sum((r * 7919) % 100_000 - 50_000 for r in range(150_000))
+    assert isinstance(source.path, Path)

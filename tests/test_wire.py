@@ -1,0 +1,296 @@
+"""Attacks on the wire: wrong certificates, replayed and altered messages, nonsense, floods."""
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from mpc.channel import Tag
+from mpc.errors import ComityError, PeerError
+from parties.wire import stream as streams
+from parties.wire.endpoint import Endpoint, Node, Unreachable, dial, ready
+from parties.wire.identity import Identity, create, load
+from parties.wire.stream import PeerEnded, PeerStream, Session, SessionFailed, StreamChannel
+from parties.wire.v1 import party_pb2 as pb
+from parties.wire.v1 import party_pb2_grpc as rpc
+
+# ---- certificates
+
+
+class Handlers:
+    """Accepts every session of a checked peer, and says who came."""
+
+    def __init__(self, me: str, peers: dict[str, Node]) -> None:
+        self.me, self._peers, self.accepted = me, peers, []
+
+    def peers(self) -> dict[str, Node]:
+        return self._peers
+
+    def accept(self, peer: str, hello: pb.Hello) -> PeerStream:
+        self.accepted.append(peer)
+        session = Session(self.me, 1.0)
+        stream = PeerStream(peer, session, hello)
+        session.streams[peer] = stream
+        session.finish()
+        return stream
+
+    def run(self, request: pb.RunRequest, cancelled: threading.Event) -> Iterator[pb.RunReply]:
+        yield pb.RunReply(result="{}")
+
+
+def certificate_authority(name: str) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """A pinned company's certificate, made by itself so that it may sign others."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key, _signed(name, key, name, key, authority=True)
+
+
+def _signed(name, key, issuer, issuer_key, *, authority=False) -> x509.Certificate:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("comity")]), critical=False)
+        .sign(issuer_key, hashes.SHA256())
+    )
+
+
+def _identity(key, *chain: x509.Certificate) -> Identity:
+    pem = b"".join(c.public_bytes(serialization.Encoding.PEM) for c in chain)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Identity(pem, secret)
+
+
+def _status(identity: Identity, node: Node, method: str = "Session") -> grpc.StatusCode | None:
+    """How a call of `method` ends; None where it is served."""
+    with dial(identity, node) as channel:
+        stub = rpc.PartyStub(channel)
+        try:
+            if method == "Run":
+                list(stub.Run(pb.RunRequest(query="q"), timeout=5))
+            elif method == "Link":
+                next(stub.Link(pb.LinkRequest(), timeout=1))
+            else:
+                list(stub.Session(iter([pb.Frame(hello=pb.Hello()), pb.Frame(end=pb.End())]), timeout=5))
+        except grpc.RpcError as error:
+            return error.code()
+    return None
+
+
+@pytest.fixture
+def alpha(tmp_path: Path) -> Iterator[tuple[Endpoint, Node, Handlers, Identity, Identity]]:
+    """A node alpha, whose spec pins beta, and gamma, whose certificate may sign others."""
+    own, beta = create(tmp_path / "alpha", "alpha"), create(tmp_path / "beta", "beta")
+    key, authority = certificate_authority("gamma")
+    gamma = _identity(key, authority)
+    handlers = Handlers("alpha", {n: Node(n, "localhost:1", i.der) for n, i in (("beta", beta), ("gamma", gamma))})
+    endpoint = Endpoint(own, "127.0.0.1:0", handlers)
+    yield endpoint, Node("alpha", endpoint.address, own.der), handlers, beta, gamma
+    endpoint.close()
+
+
+def test_pinned_peers_are_known_by_their_certificates(alpha) -> None:
+    _, node, handlers, beta, gamma = alpha
+    assert _status(beta, node) is None
+    assert _status(gamma, node) is None
+    assert handlers.accepted == ["beta", "gamma"]
+
+
+def test_a_certificate_that_another_pinned_company_signed_in_betas_name_is_turned_away(alpha) -> None:
+    _, node, handlers, _, gamma = alpha
+    gamma_key = serialization.load_pem_private_key(gamma.key, None)
+    gamma_certificate = x509.load_pem_x509_certificate(gamma.certificate)
+    key = ec.generate_private_key(ec.SECP256R1())
+    forged = _identity(key, _signed("beta", key, "gamma", gamma_key), gamma_certificate)
+    assert _status(forged, node) == grpc.StatusCode.UNAUTHENTICATED  # TLS alone lets it pass
+    assert _status(forged, node, "Link") == grpc.StatusCode.UNAUTHENTICATED
+    assert _status(forged, node, "Run") == grpc.StatusCode.UNAUTHENTICATED
+    assert handlers.accepted == []
+
+
+def test_a_stranger_does_not_get_through_tls(alpha, tmp_path: Path) -> None:
+    _, node, handlers, _, _ = alpha
+    assert _status(create(tmp_path / "mallory", "beta"), node) == grpc.StatusCode.UNAVAILABLE
+    assert handlers.accepted == []
+
+
+def test_control_calls_are_accepted_from_the_nodes_own_certificate_alone(alpha, tmp_path: Path) -> None:
+    _, node, _, beta, gamma = alpha
+    assert _status(load(tmp_path / "alpha"), node, "Run") is None
+    assert _status(beta, node, "Run") == grpc.StatusCode.UNAUTHENTICATED
+    assert _status(gamma, node, "Run") == grpc.StatusCode.UNAUTHENTICATED
+    assert _status(load(tmp_path / "alpha"), node) == grpc.StatusCode.UNAUTHENTICATED  # and for that alone
+
+
+def test_another_server_at_the_address_is_found_out(alpha, tmp_path: Path) -> None:
+    _, node, _, beta, _ = alpha
+    other = create(tmp_path / "other", "alpha")
+    with dial(beta, Node("alpha", node.address, other.der)) as channel, pytest.raises(Unreachable, match="another certificate"):
+        ready(channel, Node("alpha", node.address, other.der), "", 0.5)
+
+
+def test_without_a_client_certificate_there_is_no_connection(alpha) -> None:
+    _, node, _, beta, _ = alpha
+    from parties.wire.identity import pem_of
+
+    credentials = grpc.ssl_channel_credentials(pem_of(node.certificate))
+    options = [("grpc.ssl_target_name_override", "comity")]
+    with grpc.secure_channel(node.address, credentials, options) as channel, pytest.raises(grpc.RpcError) as raised:
+        list(rpc.PartyStub(channel).Run(pb.RunRequest(), timeout=5))
+    assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_frame_beyond_the_limit_is_not_received(alpha) -> None:
+    _, node, _, beta, _ = alpha
+    with dial(beta, node) as channel, pytest.raises(grpc.RpcError) as raised:
+        flood = pb.Frame(hello=pb.Hello(name="x" * (2 << 20)))
+        list(rpc.PartyStub(channel).Session(iter([flood]), timeout=5))
+    assert raised.value.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED)
+
+
+def test_a_key_open_to_others_is_refused(tmp_path: Path) -> None:
+    create(tmp_path, "alpha")
+    (tmp_path / "key.pem").chmod(0o644)
+    with pytest.raises(ComityError, match="chmod 600"):
+        load(tmp_path)
+
+
+def test_a_key_is_never_replaced_and_never_printed(tmp_path: Path) -> None:
+    identity = create(tmp_path, "alpha")
+    with pytest.raises(ComityError, match="never replaced"):
+        create(tmp_path, "alpha")
+    assert "PRIVATE" not in repr(identity)
+
+
+# ---- messages of one session
+
+
+ID, TAG = bytes(32), Tag(3, "reveal")
+
+
+def data(payload: bytes, *, tag: Tag = TAG, session: bytes = ID, last: bool = True) -> pb.Frame:
+    return pb.Frame(data=pb.Data(session=session, step=tag.step, operation=tag.operation, payload=payload, last=last))
+
+
+def received(*frames: pb.Frame, size: int = 4, deadline: float = 0.3):
+    session = Session("alpha", deadline)
+    stream = session.streams["beta"] = PeerStream("beta", session)
+    stream.read(iter(frames))
+    return bytes(StreamChannel(ID, {1: stream}).receive(1, TAG, size))
+
+
+END = pb.Frame(end=pb.End())
+
+
+def test_a_message_arrives_whole_and_in_parts() -> None:
+    assert received(data(b"abcd"), END) == b"abcd"
+    assert received(data(b"ab", last=False), data(b"cd"), END) == b"abcd"
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (data(b"abcd", session=bytes(31) + b"\1"), "out of step"),  # replayed from another session
+        (data(b"abcd", tag=Tag(2, "reveal")), "beta is at step 2"),
+        (data(b"abcd", tag=Tag(3, "multiply")), "multiply"),
+        (data(b"abc"), "wrong size"),
+        (data(b"abcde"), "wrong size"),
+        (data(b"abcde", last=False), "wrong size"),
+        (pb.Frame(), "no meaning"),
+    ],
+)
+def test_what_does_not_belong_is_refused_and_the_peer_named(frame: pb.Frame, says: str) -> None:
+    with pytest.raises((PeerError, SessionFailed), match=says) as raised:
+        received(frame, END)
+    assert "beta" in str(raised.value)
+
+
+def test_silence_ends_at_the_deadline_and_beats_do_not_count_as_silence() -> None:
+    session = Session("alpha", 0.5)
+    stream = session.streams["beta"] = PeerStream("beta", session)
+
+    def beating() -> Iterator[pb.Frame]:
+        for _ in range(8):
+            time.sleep(0.2)
+            yield pb.Frame(beat=pb.Beat())
+        yield data(b"abcd")
+        time.sleep(5)
+
+    threading.Thread(target=stream.read, args=(beating(),), daemon=True).start()
+    channel = StreamChannel(ID, {1: stream})
+    assert bytes(channel.receive(1, TAG, 4)) == b"abcd"
+    with pytest.raises(SessionFailed, match=r"beta sent nothing for 0.5 s at step 3 \(reveal\)"):
+        channel.receive(1, TAG, 4)
+
+
+def test_two_nodes_that_wait_for_each_other_are_out_of_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "BEAT", 0.1)
+    session = Session("alpha", 0.5)
+    stream = session.streams["beta"] = PeerStream("beta", session)
+
+    def waiting() -> Iterator[pb.Frame]:
+        while True:
+            time.sleep(0.1)
+            yield pb.Frame(beat=pb.Beat(waiting_for="alpha"))
+
+    threading.Thread(target=stream.read, args=(waiting(),), daemon=True).start()
+    with pytest.raises(SessionFailed, match="out of step"):
+        StreamChannel(ID, {1: stream}).receive(1, TAG, 4)
+
+
+def test_the_end_of_a_peer_is_not_waited_for() -> None:
+    with pytest.raises(PeerEnded, match="beta ended the session"):
+        received(END, deadline=60)
+
+
+def test_what_a_peer_says_is_cut_to_plain_text() -> None:
+    nasty = pb.Frame(abort=pb.Abort(reason=pb.Abort.REFUSED, culprit="beta", where="\x1b[2J\u202e" + "x" * 10_000))
+    with pytest.raises(SessionFailed) as raised:
+        received(nasty)
+    assert "\x1b" not in str(raised.value)
+    assert "\u202e" not in str(raised.value)
+    assert len(str(raised.value)) < 300
+
+
+def test_a_flood_of_frames_is_not_read_beyond_the_mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "MAILBOX", 10_000)
+    session = Session("alpha", 5)
+    stream = session.streams["beta"] = PeerStream("beta", session)
+    taken = 0
+
+    def flood() -> Iterator[pb.Frame]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield data(bytes(1000), last=False)
+
+    threading.Thread(target=stream.read, args=(flood(),), daemon=True).start()
+    time.sleep(0.3)
+    assert taken < 12
+    session.fail(SessionFailed("enough", pb.Abort.FAILED, "alpha"))
+
+
+def test_long_messages_are_cut_into_frames_below_the_limit() -> None:
+    session = Session("alpha", 5)
+    stream = session.streams["beta"] = PeerStream("beta", session)
+    StreamChannel(ID, {1: stream}).send(1, TAG, bytes(3 << 20))
+    session.finish()
+    frames = list(stream.frames())
+    assert max(len(frame.SerializeToString()) for frame in frames) < streams.LARGEST_FRAME
+    assert sum(len(frame.data.payload) for frame in frames) == 3 << 20
+    assert [frame.data.last for frame in frames[:-1]] == [False] * 5 + [True]
