@@ -294,14 +294,11 @@ def test_absurd_numbers_of_triples_are_refused_at_the_party(count):
     simulate(protocol, INPUTS)
 
 
-@pytest.mark.parametrize("count", [0, -1, -(1 << 60), LARGEST_REQUEST + 1, 1 << 59])
+@pytest.mark.parametrize("count", [0, -1, -(1 << 59), LARGEST_REQUEST + 1, 1 << 59])
 @pytest.mark.parametrize("scheme", [Additive(3), Shamir(3, 1)], ids=str)
 def test_absurd_numbers_of_triples_are_refused_by_the_dealer_before_it_draws_any(scheme, count):
     def request(ctx, x):  # parties that do not check
-        if abs(count) < ctx.scheme.algebra.modulus // 2:
-            ctx.exchange("triples", {DEALER: ctx.scheme.algebra.encode([count])}, {DEALER: (3, 1)}, step=0)
-        else:
-            raise PeerError(0, "between 1 and the field has no such number")
+        ctx.exchange("triples", {DEALER: ctx.scheme.algebra.encode([count])}, {DEALER: (3, 1)}, step=0)
 
     begun = time.monotonic()
     error = failure(request, INPUTS, scheme)

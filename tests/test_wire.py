@@ -17,7 +17,7 @@ from mpc.channel import Tag
 from mpc.errors import ComityError, PeerError
 from parties.wire import stream as streams
 from parties.wire.endpoint import Endpoint, Node, Unreachable, dial, ready
-from parties.wire.identity import Identity, create, load
+from parties.wire.identity import Identity, create, load, pem_of
 from parties.wire.stream import PeerEnded, PeerStream, Session, SessionFailed, StreamChannel
 from parties.wire.v1 import party_pb2 as pb
 from parties.wire.v1 import party_pb2_grpc as rpc
@@ -145,9 +145,7 @@ def test_another_server_at_the_address_is_found_out(alpha, tmp_path: Path) -> No
 
 
 def test_without_a_client_certificate_there_is_no_connection(alpha) -> None:
-    _, node, _, beta, _ = alpha
-    from parties.wire.identity import pem_of
-
+    _, node, *_ = alpha
     credentials = grpc.ssl_channel_credentials(pem_of(node.certificate))
     options = [("grpc.ssl_target_name_override", "comity")]
     with grpc.secure_channel(node.address, credentials, options) as channel, pytest.raises(grpc.RpcError) as raised:
@@ -157,8 +155,8 @@ def test_without_a_client_certificate_there_is_no_connection(alpha) -> None:
 
 def test_a_frame_beyond_the_limit_is_not_received(alpha) -> None:
     _, node, _, beta, _ = alpha
+    flood = pb.Frame(hello=pb.Hello(name="x" * (2 << 20)))
     with dial(beta, node) as channel, pytest.raises(grpc.RpcError) as raised:
-        flood = pb.Frame(hello=pb.Hello(name="x" * (2 << 20)))
         list(rpc.PartyStub(channel).Session(iter([flood]), timeout=5))
     assert raised.value.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED)
 
