@@ -84,6 +84,14 @@ def cells() -> Iterator[Cell]:
                         yield Cell(transport, name, parties, triples)
 
 
+def named(value: object) -> str:
+    """The same name of a scheme (or coalition ...) in every process, for parametrized tests."""
+    if not hasattr(value, "privacy_threshold"):
+        return str(value)
+    scheme: Any = value
+    return f"{scheme.name}-{scheme.parties}-{scheme.privacy_threshold}-{scheme.algebra.name}"
+
+
 # --- what a party reports ---------------------------------------------------------------------------------------------
 
 

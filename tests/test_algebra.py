@@ -165,6 +165,10 @@ def test_beyond_half_the_modulus_is_refused_not_wrapped(algebra):
             algebra.encode([0, value])
         with pytest.raises(OverflowError):
             algebra.encode(np.array([value], dtype=object))
+    if m <= 1 << 64:  # numpy would make a negative int64 of it without a word
+        for value in (m // 2 + 1, (1 << 64) - 1):
+            with pytest.raises(OverflowError):
+                algebra.encode(np.array([value], dtype=np.uint64))
 
 
 @every_algebra

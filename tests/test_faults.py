@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from conformance import Watched
+from conformance import Watched, named
 
 from mpc.algebra.field import FIELD, P
 from mpc.algebra.ring import RING
@@ -144,7 +144,7 @@ def test_revealing_arrays_of_different_sizes_is_found():
 
 
 @pytest.mark.parametrize("change", [lambda p: p[:-1], lambda p: p + b"\0", lambda p: b"", lambda p: p * 2], ids=["short", "long", "empty", "twice"])
-@pytest.mark.parametrize("scheme", [Additive(3), Additive(3, RING128), Shamir(3, 1), Shamir(3, 1, FIELD127)], ids=str)
+@pytest.mark.parametrize("scheme", [Additive(3), Additive(3, RING128), Shamir(3, 1), Shamir(3, 1, FIELD127)], ids=named)
 def test_a_message_of_the_wrong_size_names_the_peer_and_the_step(scheme, change):
     error = failure(
         reveal_sum, INPUTS, scheme, wrap=disturb(1, lambda to, tag, p: change(p) if tag.operation == "reveal" else p)
@@ -155,7 +155,7 @@ def test_a_message_of_the_wrong_size_names_the_peer_and_the_step(scheme, change)
     assert "wrong size at step 1 (reveal)" in str(error)
 
 
-@pytest.mark.parametrize("scheme", [Shamir(3, 1), Shamir(3, 1, FIELD127)], ids=str)
+@pytest.mark.parametrize("scheme", [Shamir(3, 1), Shamir(3, 1, FIELD127)], ids=named)
 @pytest.mark.parametrize("excess", [0, 1])
 def test_an_element_that_is_no_residue_names_the_peer_and_the_step(scheme, excess):
     width = scheme.algebra.element_bytes
@@ -225,7 +225,7 @@ def test_messages_of_one_sender_arrive_in_order():
 # --- altered shares -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("scheme", "inputs"), [(Shamir(3, 1), INPUTS), (Shamir(5, 2, FIELD127), [[1, 2]] * 5), (Shamir(5, 1), [[1, 2]] * 5)], ids=str)
+@pytest.mark.parametrize(("scheme", "inputs"), [(Shamir(3, 1), INPUTS), (Shamir(5, 2, FIELD127), [[1, 2]] * 5), (Shamir(5, 1), [[1, 2]] * 5)], ids=named)
 @pytest.mark.parametrize("operation", ["reveal", "multiply"])
 def test_one_altered_shamir_share_is_detected_wherever_more_than_t_plus_1_come(scheme, inputs, operation):
     def protocol(ctx, values):
@@ -240,7 +240,7 @@ def test_one_altered_shamir_share_is_detected_wherever_more_than_t_plus_1_come(s
         assert f"{operation}: the shares contradict one another: at least one was altered" in str(error)
 
 
-@pytest.mark.parametrize("scheme", [Shamir(3, 1), Shamir(5, 2), Shamir(5, 1)], ids=str)
+@pytest.mark.parametrize("scheme", [Shamir(3, 1), Shamir(5, 2), Shamir(5, 1)], ids=named)
 def test_combine_detects_up_to_as_many_altered_shares_as_there_are_beyond_t_plus_1(scheme):
     rng = np.random.default_rng(1)
     t, n = scheme.privacy_threshold, scheme.parties
@@ -295,7 +295,7 @@ def test_absurd_numbers_of_triples_are_refused_at_the_party(count):
 
 
 @pytest.mark.parametrize("count", [0, -1, -(1 << 59), LARGEST_REQUEST + 1, 1 << 59])
-@pytest.mark.parametrize("scheme", [Additive(3), Shamir(3, 1)], ids=str)
+@pytest.mark.parametrize("scheme", [Additive(3), Shamir(3, 1)], ids=named)
 def test_absurd_numbers_of_triples_are_refused_by_the_dealer_before_it_draws_any(scheme, count):
     def request(ctx, x):  # parties that do not check
         ctx.exchange("triples", {DEALER: ctx.scheme.algebra.encode([count])}, {DEALER: (3, 1)}, step=0)
@@ -326,7 +326,7 @@ def test_the_dealer_ends_with_the_session():
 
 
 @pytest.mark.parametrize("triples", ["dealer", "insecure"])
-@pytest.mark.parametrize("scheme", [Additive(3), Additive(3, RING128), Shamir(3, 1), Shamir(5, 1), Shamir(5, 2, FIELD127), Plaintext(3)], ids=str)
+@pytest.mark.parametrize("scheme", [Additive(3), Additive(3, RING128), Shamir(3, 1), Shamir(5, 1), Shamir(5, 2, FIELD127), Plaintext(3)], ids=named)
 def test_triples_are_products_and_each_is_handed_out_once(scheme, triples):
     def protocol(ctx, x):
         taken = [ctx.triples.take(ctx, shape) for shape in ((4,), (2, 3), (), (1,), (4,))]

@@ -3,9 +3,7 @@
 import csv
 import json
 from decimal import Decimal
-from fractions import Fraction
 from itertools import product
-from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -53,7 +51,6 @@ T = table(
     column("c", "category", values=ODD, nullable=True),
     column("b", "boolean", nullable=True),
 )
-I, J, D, BIG, C, B = references(T)
 
 TYPES = {
     "i": ["TINYINT", "INTEGER", "BIGINT", "HUGEINT", "DECIMAL(4,0)", "DECIMAL(9,3)"],
@@ -91,7 +88,9 @@ def write_csv(path, of, rows):
 
 
 def format_csv(of, encoded):
-    return str(encoded).lower() if of.kind == "boolean" else f"{value(of, encoded)}"
+    if of.kind == "boolean":
+        return str(encoded).lower()
+    return encoded if of.kind == "category" else f"{value(of, encoded):f}"
 
 
 def values_of(of):
@@ -153,8 +152,13 @@ SLOW = settings(max_examples=120, deadline=None, suppress_health_check=list(Heal
 @given(rows=rows_of(T), task=tasks(T), data=st.data())
 def test_any_task_equals_the_evaluator(tmp_path_factory, rows, task, data):
     path = tmp_path_factory.mktemp("t") / "t.parquet"
-    write_parquet(path, T, rows, {name: data.draw(st.sampled_from(types)) for name, types in TYPES.items()})
-    vector = compute(task, TableSource(path))
+    types = {name: data.draw(st.sampled_from(choices)) for name, choices in TYPES.items()}
+    own = None
+    if any("HUGEINT" in type_ for type_ in types.values()):  # Parquet has none
+        own = "SELECT " + ", ".join(f"CAST({name} AS {type_}) AS {name}" for name, type_ in types.items()) + " FROM source"
+        types = dict.fromkeys(types, "VARCHAR")
+    write_parquet(path, T, rows, types)
+    vector = compute(task, TableSource(path, own))
     assert vector.shape == (len(task.measures) * task.cells,)
     assert vector.dtype == np.int64 or all(type(x) is int for x in vector)
     assert vector.tolist() == expected(task, rows)
@@ -180,10 +184,15 @@ def parquet(tmp_path, select, name="t.parquet"):
     return TableSource(path)
 
 
-def text_file(tmp_path, name, content, view=None):
+def view(tmp_path, select):
+    """Rows of types that Parquet does not have."""
+    return TableSource(parquet(tmp_path, "SELECT 1 AS one").path, select)
+
+
+def text_file(tmp_path, name, content, own=None):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return TableSource(path, view)
+    return TableSource(path, own)
 
 
 def task_of(of, *measures, where=(), keys=()):
@@ -205,12 +214,12 @@ N = table(column("n", "integer", -100, 100), max_rows=1000)
 
 
 def test_totals_beyond_int64_are_exact(tmp_path):
-    wide = table(column("w", "decimal", -(10**19), 10**19, scale=18), max_rows=10)
+    wide = table(column("w", "decimal", -3 * 10**18, 3 * 10**18, scale=18), max_rows=10)
     [w] = references(wide)
-    source = parquet(tmp_path, "SELECT CAST('9.999999999999999999' AS DECIMAL(38,18)) AS w FROM range(7)")
+    source = parquet(tmp_path, "SELECT CAST('2.999999999999999999' AS DECIMAL(38,18)) AS w FROM range(7)")
     square = Arithmetic("*", w, w)
     vector = compute(task_of(wide, Measure("sum", w), Measure("sum", square), COUNT), source)
-    x = 10**19 - 1
+    x = 3 * 10**18 - 1
     assert vector.dtype == object
     assert vector.tolist() == [7 * x, 7 * x * x, 7]
 
@@ -220,7 +229,7 @@ def test_each_side_of_the_engines_widths(tmp_path, bound):
     edge = table(column("w", "integer", -bound, bound), max_rows=4)
     [w] = references(edge)
     shifted = Arithmetic("-", w, Number(bound))
-    source = parquet(tmp_path, f"SELECT unnest([{bound}, -{bound}, -{bound}]::HUGEINT[]) AS w")
+    source = view(tmp_path, f"SELECT unnest([{bound}, -{bound}, -{bound}]::HUGEINT[]) AS w")
     where = Comparison("<", Arithmetic("*", w, Number(1, 2)), Number(0))
     vector = compute(task_of(edge, Measure("sum", shifted), Measure("sum", w), where=[where]), source)
     assert vector.tolist() == [-4 * bound, -2 * bound]
@@ -278,14 +287,14 @@ def test_json_and_the_own_view(tmp_path):
     n, p = references(of)
     message = refused(task_of(of), source)
     assert "column p is DOUBLE, and decimal needs a DECIMAL or integer type: CAST" in message
-    view = "SELECT n, CAST(p AS DECIMAL(5, 2)) AS p FROM source"
-    vector = compute(task_of(of, Measure("sum", p), Measure("count", n)), TableSource(source.path, view))
+    own = "SELECT n, CAST(p AS DECIMAL(5, 2)) AS p FROM source"
+    vector = compute(task_of(of, Measure("sum", p), Measure("count", n)), TableSource(source.path, own))
     assert vector.tolist() == [379, 2]
 
 
 def test_a_view_over_csv_has_types(tmp_path):
-    view = "SELECT a * 2 AS n FROM source WHERE day >= DATE '2013-01-02'"
-    source = text_file(tmp_path, "t.csv", "a,day\n1,2013-01-01\n2,2013-01-02\n3,2013-01-03\n", view)
+    own = "SELECT a * 2 AS n FROM source WHERE day >= DATE '2013-01-02'"
+    source = text_file(tmp_path, "t.csv", "a,day\n1,2013-01-01\n2,2013-01-02\n3,2013-01-03\n", own)
     assert compute(task_of(N, Measure("sum", X)), source).tolist() == [10]
 
 
@@ -328,7 +337,7 @@ def test_values_that_break_the_agreement(tmp_path):
         column("b", "boolean"),
         max_rows=4,
     )
-    source = parquet(tmp_path, f"""
+    source = view(tmp_path, f"""
         SELECT * FROM (VALUES
             (1, 0.25::DECIMAL(38,4), 1::HUGEINT, 'x', true),
             ({MARKER}, {MARKER}::DECIMAL(38,4), 170141183460469231731687303715884105727, 'm{MARKER}', NULL),
@@ -365,7 +374,7 @@ def test_bounds_and_fine_decimals_for_an_integer(tmp_path):
         task_of(N), parquet(tmp_path, "SELECT unnest([1.0, 2.5])::DECIMAL(18,1) AS n")
     )
     limit = 2**128 - 1
-    assert "in 1 row it is outside" in refused(task_of(N), parquet(tmp_path, f"SELECT {limit}::UHUGEINT AS n"))
+    assert "in 1 row it is outside" in refused(task_of(N), view(tmp_path, f"SELECT {limit}::UHUGEINT AS n"))
 
 
 def test_duplicate_keys(tmp_path):
@@ -380,7 +389,7 @@ def test_duplicate_keys(tmp_path):
     assert "in 2 rows the key (k, d) is that of another row" in message
     assert compute(task_of(of), parquet(tmp_path, f"SELECT DISTINCT * FROM {rows}")).tolist() == [4]
     huge = "(VALUES (1, 10::HUGEINT), (1, 170141183460469231731687303715884105727)) AS v(k, d)"
-    assert "in 1 row it is outside" in refused(task_of(of), parquet(tmp_path, f"SELECT * FROM {huge}"))
+    assert "in 1 row it is outside" in refused(task_of(of), view(tmp_path, f"SELECT * FROM {huge}"))
 
 
 def test_files_that_are_not_there_or_not_readable(tmp_path):
@@ -401,7 +410,7 @@ def test_a_damaged_parquet(tmp_path):
     content = bytearray(source.path.read_bytes())
     content[40:2000] = bytes(x ^ 0x5A for x in content[40:2000])
     source.path.write_bytes(content)
-    assert "damaged" in refused(task_of(N, max_rows := None) if False else task_of(N), source)
+    assert "damaged" in refused(task_of(N), source)
 
 
 def test_columns_that_are_missing_or_of_another_type(tmp_path):
@@ -414,7 +423,7 @@ def test_columns_that_are_missing_or_of_another_type(tmp_path):
         message = call()
         assert "column n is VARCHAR, and integer needs an integer or DECIMAL type: CAST it in" in message
         assert "column d is DOUBLE, and decimal needs a DECIMAL or integer type" in message
-        assert f"column c is {duckdb.sqltype('INTEGER')}, and category needs VARCHAR" in message
+        assert "column c is INTEGER, and category needs VARCHAR" in message
         assert "column b is INTEGER, and boolean needs BOOLEAN" in message
         assert "column z is missing (there are: n, d, c, b, other)" in message
 
@@ -426,7 +435,7 @@ def check(of, source):
 
 
 @pytest.mark.parametrize(
-    ("view", "part"),
+    ("sql", "part"),
     [
         ("SELEC n FROM source", "is not valid: Parser Error: syntax error at or near"),
         ("SELECT m AS n FROM source", 'is not valid: Binder Error: Referenced column "m" not found'),
@@ -441,11 +450,9 @@ def check(of, source):
         ("SELECT error(t) AS n FROM source", "fails on one of its rows"),
     ],
 )
-def test_views_that_fail(tmp_path, view, part):
+def test_views_that_fail(tmp_path, sql, part):
     source = parquet(tmp_path, f"SELECT {MARKER} AS n, 'x{MARKER}' AS t")
-    if "'/etc" in view and "read" not in view:
-        part = part  # a file's bare name is no table
-    assert part in refused(task_of(N), TableSource(source.path, view))
+    assert part in refused(task_of(N), TableSource(source.path, sql))
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
@@ -514,5 +521,3 @@ def test_a_hundred_thousand_cells(tmp_path):
     assert vector[0].sum() == 150_000
     assert set(vector[0].tolist()) == {1, 2}
     assert (vector[1] == vector[0] * np.arange(-50_000, 50_000)).all()
-    assert Fraction(int(vector[1].sum())) == sum((r * 7919) % 100_000 - 50_000 for r in range(150_000))
-    assert isinstance(source.path, Path)

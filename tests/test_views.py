@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import Watched
+from conformance import Watched, named
 from scipy import stats
 
 from mpc.algebra.field import Field61
@@ -209,7 +209,7 @@ def outsider_inputs(scheme, coalition):
     return one, other, secret, zero
 
 
-@pytest.mark.parametrize(("name", "coalition", "triples"), COALITIONS, ids=str)
+@pytest.mark.parametrize(("name", "coalition", "triples"), COALITIONS, ids=named)
 def test_products_show_a_coalition_nothing_of_the_factors(name, coalition, triples):
     scheme = SCHEMES[name]
     one, other, secret, zero = outsider_inputs(scheme, coalition)
@@ -217,7 +217,7 @@ def test_products_show_a_coalition_nothing_of_the_factors(name, coalition, tripl
     assert differences(scheme, *runs, coalition) == []
 
 
-@pytest.mark.parametrize("coalition", [(0,), (1,)], ids=str)
+@pytest.mark.parametrize("coalition", [(0,), (1,)], ids=named)
 def test_a_product_shows_one_of_two_parties_nothing_of_the_others_factor(coalition):
     def product(ctx, job):
         ctx.triples = Spy(ctx.triples)
@@ -256,13 +256,13 @@ def sum_inputs(scheme, coalition):
     return one, other
 
 
-@pytest.mark.parametrize(("name", "scheme", "coalition"), SUM_COALITIONS, ids=str)
+@pytest.mark.parametrize(("name", "scheme", "coalition"), SUM_COALITIONS, ids=named)
 def test_an_opened_sum_shows_a_coalition_nothing_of_its_summands(name, scheme, coalition):
     runs = [views(add_up, inputs, scheme, None) for inputs in sum_inputs(scheme, coalition)]
     assert differences(scheme, *runs, coalition) == []
 
 
-@pytest.mark.parametrize("scheme", [Additive(3), Shamir(3, 1), Additive(3, RING128)], ids=str)
+@pytest.mark.parametrize("scheme", [Additive(3), Shamir(3, 1), Additive(3, RING128)], ids=named)
 def test_the_dealer_sees_counts_alone(scheme):
     seen = {}
 
@@ -316,7 +316,7 @@ def found_in_products(scheme, coalition, triples, spy=Spy):
         (Shamir(3, 1, ZeroField()), (2,), None),
         (Plaintext(3), (2,), "dealer"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_masks_without_randomness_are_found(scheme, coalition, triples):
     assert found_in_products(scheme, coalition, triples)
@@ -330,7 +330,7 @@ def test_a_shamir_threshold_one_lower_than_claimed_is_found(triples):
     assert found_in_products(Shamir(3, 1), (1, 2), triples)
 
 
-@pytest.mark.parametrize(("scheme", "coalition"), [(Additive(3), (1, 2)), (Shamir(3, 1), (1,))], ids=str)
+@pytest.mark.parametrize(("scheme", "coalition"), [(Additive(3), (1, 2)), (Shamir(3, 1), (1,))], ids=named)
 def test_a_triple_used_twice_is_found(scheme, coalition):
     # x + a and y + a together tell x - y
     assert any(" - " in label for label in found_in_products(scheme, coalition, "dealer", Again))

@@ -11,7 +11,8 @@ floating point is not taken for numbers: whether 0.29 is meant by what is stored
 CAST in its own view.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from duckdb.sqltypes import DuckDBPyType
 from sqlglot import exp
@@ -25,6 +26,7 @@ _NARROW_INTEGERS = ("tinyint", "smallint", "integer", "bigint", "utinyint", "usm
 _WIDE_INTEGERS = ("ubigint", "hugeint", "uhugeint")
 _HUGEST = (1 << 127) - 1
 _DIGITS = 38  # the most that a DECIMAL has
+_PLAIN_INTEGER = r"^[+-]?[0-9]+(\.[0-9]*)?$"
 _PLAIN_NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)$"
 
 
@@ -43,11 +45,24 @@ class Problem:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A declared column over the company's view: `value` is right where none of `problems` holds."""
+    """A declared column over the company's view: `value` is right where none of `problems` holds. Both may use `raw`,
+    an expression that is costly, by its name `raw_name`: it is to be worked out once."""
 
     declared: Column
     value: exp.Expression
     problems: tuple[Problem, ...]
+    raw: exp.Expression | None = None
+
+    @property
+    def raw_name(self) -> str:
+        """No name of a declared column."""
+        return f"{self.declared.name}#"
+
+
+def with_raw(encoded: Iterable[Encoded], table: str) -> exp.Expression:
+    """The rows of the company's view, with what `encoded` needs beside it."""
+    raw = [exp.alias_(item.raw.copy(), item.raw_name, quoted=True) for item in encoded if item.raw is not None]
+    return exp.select("*", *raw).from_(exp.to_table(table)).subquery("rows", copy=False)
 
 
 def encode(declared: Column, type_: DuckDBPyType, is_text: bool) -> Encoded:
@@ -63,7 +78,7 @@ def encode(declared: Column, type_: DuckDBPyType, is_text: bool) -> Encoded:
     if declared.nullable:
         return encoded
     null = Problem("is NULL, and the column is not nullable", _is_null(source))
-    return Encoded(declared, encoded.value, (null, *encoded.problems))
+    return replace(encoded, problems=(null, *encoded.problems))
 
 
 def is_valid(encoded: Encoded) -> exp.Expression:
@@ -121,6 +136,7 @@ def _number(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_te
     scale = declared.scale
     own = integer_type(max(abs(declared.lower), abs(declared.upper)))
     raw = _from_text(source, scale) if is_text else _typed(source, type_)
+    number = column(f"{declared.name}#")
     problems = []
     if raw.is_number is not None:
         unreadable = _present(source, exp.Not(this=raw.is_number))
@@ -129,27 +145,27 @@ def _number(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_te
     coarser = 10 ** max(scale - raw.digits, 0)
     too_fine = raw.too_fine
     if finer > 1:
-        rest = exp.Mod(this=raw.integer.copy(), expression=integer(finer, raw.type))
+        rest = exp.Mod(this=number.copy(), expression=integer(finer, raw.type))
         too_fine = exp.Paren(this=exp.NEQ(this=rest, expression=integer(0)))
     if too_fine is not None:
         what = f"has more than {scale} digits after the point" if scale else "is no whole number"
         problems.append(Problem(what, _present(source, too_fine)))
 
     lower, upper = -(-declared.lower * finer // coarser), declared.upper * finer // coarser
-    inside = exp.Coalesce(this=_between(raw.integer, lower, upper), expressions=[exp.false()])
+    inside = exp.Coalesce(this=_between(number, lower, upper), expressions=[exp.false()])
     others = [exp.Not(this=exp.Paren(this=problem.condition.copy())) for problem in problems]
     outside = _present(source, all_of([*others, exp.Not(this=inside)]))
     bounds = f"{Number(declared.lower, scale)} to {Number(declared.upper, scale)}"
     problems.append(Problem(f"is outside {bounds}", outside))
 
-    value = raw.integer.copy()
+    value = number.copy()
     if finer > 1:
         value = cast(exp.IntDiv(this=value, expression=integer(finer, raw.type)), own)
     elif coarser > 1:
         value = exp.Paren(this=exp.Mul(this=cast(value, own), expression=integer(coarser, own)))
     elif raw.type != own:
         value = cast(value, own)
-    return Encoded(declared, value, tuple(problems))
+    return Encoded(declared, value, tuple(problems), raw.integer)
 
 
 @dataclass(frozen=True)
@@ -183,16 +199,15 @@ def _typed(source: exp.Expression, type_: DuckDBPyType) -> _Raw:
 
 def _from_text(source: exp.Expression, scale: int) -> _Raw:
     trimmed = _function("trim", source)
-    is_number = _function("regexp_matches", trimmed, text(_PLAIN_NUMBER))
-    whole = _function("regexp_extract", trimmed, text(r"^[+-]?([0-9]*)"), integer(1, "INTEGER"))
-    fraction = _function("regexp_extract", trimmed, text(r"\.([0-9]*)$"), integer(1, "INTEGER"))
-    fraction = _function("rtrim", fraction, text("0"))
-    sign = _function("regexp_extract", trimmed, text("^-"))
-    padded = _function("rpad", fraction, integer(scale, "INTEGER"), text("0"))
-    too_fine = exp.GT(this=_function("length", fraction), expression=integer(scale))
-    return _Raw(
-        _hugeint(_function("concat", sign, text("0"), whole, padded)), "HUGEINT", scale, is_number, exp.Paren(this=too_fine)
-    )
+    is_number = _function("regexp_matches", trimmed, text(_PLAIN_NUMBER if scale else _PLAIN_INTEGER))
+    whole = _function("split_part", trimmed, text("."), integer(1))
+    fraction = _function("rtrim", _function("split_part", trimmed, text("."), integer(2)), text("0"))
+    too_fine = exp.Paren(this=exp.GT(this=_function("length", fraction), expression=integer(scale)))
+    digits = whole
+    if scale:
+        padded = _function("rpad", fraction, integer(scale, "INTEGER"), text("0"))
+        digits = exp.Paren(this=exp.DPipe(this=whole, expression=padded))  # NULL of NULL, unlike CONCAT
+    return _Raw(_hugeint(digits), "HUGEINT", scale, is_number, too_fine)
 
 
 def _function(name: str, *arguments: exp.Expression) -> exp.Expression:

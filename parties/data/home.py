@@ -7,7 +7,7 @@ import numpy as np
 from sqlglot import exp
 
 from mpc.algebra import Array
-from parties.data.encode import Encoded, Problem, WrongType, code, encode, is_valid
+from parties.data.encode import Encoded, Problem, WrongType, code, encode, is_valid, with_raw
 from parties.data.render import all_of, cast, column, integer, is_narrow, render
 from parties.data.source import Columns, DataError, TableSource, connect, open_source, run, stamp
 from protocols.expression import Node, Reference
@@ -104,7 +104,8 @@ def _check_rows(
         # the values of other rows may not even be computable
         keys = exp.Case(ifs=[exp.If(this=all_of([is_valid(item) for item in items]), true=row)])
         counts += [exp.Count(this=keys), exp.Count(this=exp.Distinct(expressions=[keys.copy()]))]
-    rows, *numbers = run(connection, source, exp.select(*counts).from_(exp.to_table("agreed"))).fetchall()[0]
+    query = exp.select(*counts).from_(with_raw(encoded.values(), "agreed"))
+    rows, *numbers = run(connection, source, query).fetchall()[0]
 
     wrong = []
     if rows > table.max_rows:
@@ -129,10 +130,11 @@ def _aggregate(
     expressions = [*task.where, *(key.expression for key in task.keys)]
     expressions += [measure.expression for measure in task.measures if measure.expression is not None]
     used = _columns(expressions)
-    values = [exp.alias_(item.value.copy(), name, quoted=True) for name, item in encoded.items() if name in used]
+    items = [item for name, item in encoded.items() if name in used]
+    values = [exp.alias_(item.value.copy(), item.declared.name, quoted=True) for item in items]
     # names with # cannot be those of columns
     values.append(exp.alias_(integer(0), "#zero", quoted=True))
-    rows = exp.select(*values).from_(exp.to_table("agreed")).subquery("encoded")
+    rows = exp.select(*values).from_(with_raw(items, "agreed")).subquery("encoded")
 
     totals = [_total(task, measure) for measure in task.measures]
     cell = exp.alias_(_cell(task), "#cell", quoted=True)

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from mpc.context import Context, TripleSource
@@ -97,7 +98,8 @@ def agree(
         if not missing:
             break
         if time.monotonic() >= invite_at:  # again and again: a link may be broken, or not there yet
-            invite_at = time.monotonic() + (1.0 if all([invite(name) for name in missing]) else 0.1)
+            without_link = [name for name in missing if not invite(name)]
+            invite_at = time.monotonic() + (0.1 if without_link else 1.0)
         if time.monotonic() > until:
             at = ", ".join(f"{name} ({peers[name].address})" for name in missing)
             raise SessionFailed(
@@ -157,9 +159,12 @@ def _hear(session: Session, streams: Mapping[str, PeerStream], me: str, terms: T
     def differ() -> bool:
         return len(set(digests().values())) > 1
 
+    def heard_or_differ(stream: PeerStream) -> bool:
+        return stream.hello is not None or differ()
+
     try:
         for stream in streams.values():
-            session.wait_for_peer(stream, lambda stream=stream: stream.hello is not None or differ(), STEP)
+            session.wait_for_peer(stream, partial(heard_or_differ, stream), STEP)
         if differ():
             with session.changed:
                 session.wait(lambda: len(digests()) > len(streams), 2.0)

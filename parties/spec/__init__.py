@@ -1,0 +1,1 @@
+"""The shared spec: one TOML file that all companies approve, and the SQL subset in it."""

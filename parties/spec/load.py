@@ -1,0 +1,241 @@
+"""Reads a spec: every problem is found and told with its place, and every query is planned."""
+
+import base64
+import binascii
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import ValidationError
+
+from mpc.errors import ComityError
+from mpc.schemes.named import schemes
+from parties.spec.models import (
+    LARGEST,
+    AnyColumn,
+    BooleanColumn,
+    CategoryColumn,
+    DecimalColumn,
+    NodeStanza,
+    QueryStanza,
+    SpecFile,
+    TableStanza,
+)
+from parties.spec.problems import Problem, SpecError, explain_validation, nearest
+from parties.spec.sql import SqlProblem, parse_query
+from parties.wire.identity import check_dates
+from protocols.planning.plan import Plan, PlanError, Security, plan_query
+from protocols.tables import Column, Table
+
+__all__ = ["Peer", "Problem", "Spec", "SpecError", "explain_validation", "load", "loads"]
+
+LARGEST_FILE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A node of the spec; `certificate` is its DER."""
+
+    name: str
+    address: str
+    certificate: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A sound spec. `digest` is the SHA-256 of the file's bytes, in hex; parties are in the order of their names."""
+
+    name: str
+    digest: str
+    parties: Mapping[str, Peer]
+    dealer: Peer | None
+    security: Security
+    tables: Mapping[str, Table]
+    plans: Mapping[str, Plan]
+    sql: Mapping[str, str]
+
+
+def load(path: Path) -> Spec:
+    """The spec in `path`, or a SpecError with all its problems."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise SpecError([Problem(str(path), error.strerror or "cannot be read")]) from None
+    return loads(raw)
+
+
+def loads(raw: bytes) -> Spec:
+    if len(raw) > LARGEST_FILE:
+        raise SpecError([Problem("", f"a spec has at most {LARGEST_FILE:,} bytes")])
+    try:
+        document = tomllib.loads(raw.decode("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError([Problem("TOML", str(error))]) from None
+    except UnicodeDecodeError as error:
+        raise SpecError([Problem("TOML", f"not UTF-8 at byte {error.start}")]) from None
+    try:
+        file = SpecFile.model_validate(document)
+    except ValidationError as error:
+        raise SpecError(explain_validation(error, SpecFile)) from None
+    return _Checker(file).spec(hashlib.sha256(raw).hexdigest())
+
+
+class _Checker:
+    """Collects all problems of a file whose form is right."""
+
+    def __init__(self, file: SpecFile) -> None:
+        self.file = file
+        self.names = tuple(sorted(file.parties))
+        self.problems: list[Problem] = []
+
+    def spec(self, digest: str) -> Spec:
+        file = self.file
+        parties = {name: self._peer(f"parties.{name}", name, file.parties[name]) for name in self.names}
+        dealer = self._peer("dealer", "dealer", file.dealer) if file.dealer is not None else None
+        self._identities(parties, dealer)
+        security = self._security()
+        tables = {name: table for name in file.tables if (table := self._table(name, file.tables[name])) is not None}
+        plans = {}
+        for name, query in file.queries.items():
+            plan = self._plan(name, query, tables, security)
+            if plan is not None:
+                plans[name] = plan
+        if self.problems or security is None:
+            raise SpecError(self.problems)
+        sql = {name: query.sql for name, query in file.queries.items()}
+        return Spec(file.name, digest, parties, dealer, security, tables, plans, sql)
+
+    def say(self, place: str, message: str) -> None:
+        self.problems.append(Problem(place, message))
+
+    def _peer(self, place: str, name: str, stanza: NodeStanza) -> Peer:
+        der = b""
+        try:
+            der = base64.b64decode(stanza.certificate, validate=True)
+            certificate = x509.load_der_x509_certificate(der)
+            key = certificate.public_key()
+        except (ValueError, binascii.Error):
+            self.say(f"{place}.certificate", "is no certificate: copy the whole line that `comity init` printed")
+            return Peer(name, stanza.address, der)
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            self.say(f"{place}.certificate", "must have an ECDSA P-256 key, as those of `comity init` do")
+        try:
+            check_dates(certificate, f"{place}.certificate")
+        except ComityError as error:
+            self.problems.append(Problem("", str(error)))
+        if not 0 < int(stanza.address.rpartition(":")[2]) < 65536:
+            self.say(f"{place}.address", "a port is between 1 and 65535")
+        return Peer(name, stanza.address, der)
+
+    def _identities(self, parties: Mapping[str, Peer], dealer: Peer | None) -> None:
+        seen: dict[bytes, str] = {}
+        for name, peer in parties.items():
+            if name == "dealer":
+                self.say("parties.dealer", "no party may be named dealer")
+            if peer.certificate and peer.certificate in seen:
+                self.say(f"parties.{name}.certificate", f"is also that of {seen[peer.certificate]}: each has one of its own")
+            seen.setdefault(peer.certificate, name)
+        if dealer is not None and dealer.certificate and dealer.certificate in seen:
+            self.say("dealer.certificate", f"is also that of {seen[dealer.certificate]}: the dealer may not be a party")
+
+    def _security(self) -> Security | None:
+        stanza, n = self.file.security, len(self.names)
+        if stanza.triples == "dealer" and self.file.dealer is None:
+            self.say("security.triples", "asks for [dealer]: add the stanza that `comity init DIR --role dealer` prints")
+        if stanza.triples is None and self.file.dealer is not None:
+            self.say("dealer", 'is there, but not asked for: set security.triples = "dealer", or remove [dealer]')
+        if n < 2:
+            self.say("parties", f"a spec has at least 2 parties, this one {n}")
+            return None
+        try:
+            schemes(stanza.scheme, n, stanza.colluding)
+        except ValueError:
+            if stanza.scheme == "shamir":
+                rule = "Shamir sharing needs at least 3 parties and 2 * colluding < parties"
+            else:
+                rule = "additive sharing needs colluding < parties"
+            self.say("security.colluding", f"{rule}: here are {n} parties, and colluding = {stanza.colluding}")
+            return None
+        return Security(self.names, stanza.scheme, stanza.colluding, stanza.triples)
+
+    def _table(self, name: str, stanza: TableStanza) -> Table | None:
+        place, before = f"tables.{name}", len(self.problems)
+        columns = {n: self._column(f"{place}.columns.{n}", n, column) for n, column in stanza.columns.items()}
+        if stanza.owner is not None and stanza.holders is not None:
+            self.say(f"{place}.holders", "an owned table is held by its owner: remove holders, or owner and key")
+        if (stanza.owner is None) != (stanza.key is None):
+            there, lacking = ("owner", "key") if stanza.key is None else ("key", "owner")
+            self.say(f"{place}.{lacking}", f"is missing: {there} and {lacking} go together")
+        for number, holder in enumerate(stanza.holders or ()):
+            self._known(f"{place}.holders.{number}", holder)
+        if stanza.owner is not None:
+            self._known(f"{place}.owner", stanza.owner)
+        for where, listed in (("holders", stanza.holders), ("key", stanza.key)):
+            if listed is not None and len(set(listed)) < len(listed):
+                self.say(f"{place}.{where}", "names one twice")
+        for column in stanza.key or ():
+            if column not in stanza.columns:
+                self.say(f"{place}.key", f"there is no column {column}: {nearest(column, stanza.columns)}")
+            elif isinstance(stanza.columns[column], DecimalColumn):
+                self.say(f"{place}.key", f"{column} is a decimal: keys are integers, categories or booleans")
+            elif stanza.columns[column].nullable:
+                self.say(f"{place}.key", f"{column} is nullable: a key has a value in every row")
+        if len(self.problems) > before:
+            return None
+        holders = (stanza.owner,) if stanza.owner is not None else tuple(sorted(stanza.holders or self.names))
+        checked = {n: column for n, column in columns.items() if column is not None}
+        return Table(name, checked, stanza.max_rows, holders, stanza.owner, tuple(stanza.key or ()))
+
+    def _column(self, place: str, name: str, stanza: AnyColumn) -> Column | None:
+        if isinstance(stanza, CategoryColumn):
+            if len(set(stanza.values)) < len(stanza.values):
+                self.say(f"{place}.values", "names one twice")
+            return Column(name, "category", 0, len(stanza.values) - 1, 0, tuple(stanza.values), stanza.nullable)
+        if isinstance(stanza, BooleanColumn):
+            return Column(name, "boolean", 0, 1, nullable=stanza.nullable)
+        scale, bounds = 0, (stanza.lower, stanza.upper)
+        if isinstance(stanza, DecimalColumn):
+            scale = stanza.scale
+            scaled = [Decimal(bound).scaleb(scale) for bound in bounds]
+            for key, value in zip(("lower", "upper"), scaled, strict=True):
+                if value != value.to_integral_value():
+                    self.say(f"{place}.{key}", f"has more than {scale} digits after the point (scale = {scale})")
+                elif abs(value) >= LARGEST:
+                    self.say(f"{place}.{key}", f"is too large: with scale {scale} it must lie below {LARGEST // 10**scale:,}")
+            lower, upper = (int(value) for value in scaled)
+        else:
+            lower, upper = stanza.lower, stanza.upper
+        if lower > upper:
+            self.say(f"{place}.lower", "is above upper")
+        return Column(name, stanza.type, lower, upper, scale, (), stanza.nullable, stanza.unit)
+
+    def _known(self, place: str, name: str) -> bool:
+        if name not in self.names:
+            self.say(place, f"there is no party {name}: {nearest(name, self.names)}")
+        return name in self.names
+
+    def _plan(self, name: str, stanza: QueryStanza, tables: Mapping[str, Table], security: Security | None) -> Plan | None:
+        place = f"queries.{name}"
+        known = [self._known(f"{place}.receivers.{i}", receiver) for i, receiver in enumerate(stanza.receivers)]
+        if len(set(stanza.receivers)) < len(stanza.receivers):
+            self.say(f"{place}.receivers", "names one twice")
+        broken = self.file.tables.keys() - tables.keys()
+        try:
+            query = parse_query(name, stanza.sql, tables, tuple(stanza.receivers))
+        except SqlProblem as problem:
+            if problem.table not in broken:  # what is wrong with that table has been said
+                self.say(f"{place}.sql, line {problem.line}, column {problem.column}", problem.message)
+            return None
+        if security is None or not all(known):
+            return None
+        try:
+            return plan_query(query, security)
+        except PlanError as error:
+            self.say(place, str(error))
+            return None

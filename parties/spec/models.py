@@ -1,0 +1,123 @@
+"""The shape of the shared spec file. `docs/spec.md` is generated from these models."""
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+LARGEST = 1 << 62
+"""Integers and scaled decimals lie below this in magnitude."""
+
+PartyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=64)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
+Whole = Annotated[int, Field(gt=-LARGEST, lt=LARGEST)]
+
+
+def _decimal(text: str) -> str:
+    try:
+        finite = Decimal(text).is_finite()
+    except InvalidOperation:
+        finite = False
+    if not finite or "e" in text.lower():
+        raise ValueError('a decimal is written as text with its digits, such as "0.00"')
+    return text
+
+
+DecimalText = Annotated[str, AfterValidator(_decimal)]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class NodeStanza(Model):
+    address: Annotated[Address, Field(description="where the others reach the node: `host:port`")]
+    certificate: Annotated[
+        str, Field(description="the node's whole certificate (DER, base64, one line), as `comity init` prints it")
+    ]
+
+
+class SecurityStanza(Model):
+    scheme: Annotated[
+        Literal["additive", "shamir"],
+        Field(description="additive: at least 2 parties; shamir: at least 3, with 2 * colluding < parties"),
+    ]
+    colluding: Annotated[
+        int, Field(ge=1, description="how many companies may pool all they saw and still learn nothing more")
+    ]
+    triples: Annotated[
+        Literal["dealer"] | None,
+        Field(description="where multiplying under additive shares gets its random triples; asks for `[dealer]`"),
+    ] = None
+
+
+class _Column(Model):
+    nullable: Annotated[bool, Field(description="whether NULL may occur")] = False
+
+
+class IntegerColumn(_Column):
+    type: Annotated[Literal["integer"], Field(description="whole numbers")]
+    lower: Annotated[Whole, Field(description="the smallest value that may occur")]
+    upper: Annotated[Whole, Field(description="the largest value that may occur")]
+    unit: Annotated[str, Field(description="for people")] = ""
+
+
+class DecimalColumn(_Column):
+    type: Annotated[Literal["decimal"], Field(description="numbers with `scale` digits after the point, exact")]
+    scale: Annotated[int, Field(ge=1, le=18, description="digits after the point")]
+    lower: Annotated[DecimalText, Field(description='the smallest value that may occur, as text: `"0.00"`')]
+    upper: Annotated[DecimalText, Field(description="the largest value that may occur, as text")]
+    unit: Annotated[str, Field(description="for people")] = ""
+
+
+class CategoryColumn(_Column):
+    type: Annotated[Literal["category"], Field(description="one of a few texts")]
+    values: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1)]],
+        Field(min_length=1, description="all values that may occur; answers list groups in this order"),
+    ]
+
+
+class BooleanColumn(_Column):
+    type: Annotated[Literal["boolean"], Field(description="true or false")]
+
+
+AnyColumn = Annotated[
+    IntegerColumn | DecimalColumn | CategoryColumn | BooleanColumn, Field(discriminator="type")
+]
+
+
+class TableStanza(Model):
+    max_rows: Annotated[
+        int, Field(ge=1, lt=1 << 48, description="rows at each company; ranges are proven from it, a node with more refuses")
+    ]
+    holders: Annotated[
+        list[PartyName] | None,
+        Field(min_length=1, description="the parties that hold rows of it (default: all); not with `owner`"),
+    ] = None
+    owner: Annotated[PartyName | None, Field(description="the one party that holds all of it; asks for `key`")] = None
+    key: Annotated[
+        list[Name] | None,
+        Field(min_length=1, description="columns of an owned table of which no two rows agree on all; joins use them"),
+    ] = None
+    columns: Annotated[dict[Name, AnyColumn], Field(min_length=1, description="the agreed columns, by name")]
+
+
+class QueryStanza(Model):
+    sql: Annotated[str, Field(max_length=10_000, description="the query, in the SQL subset below")]
+    receivers: Annotated[
+        list[PartyName], Field(min_length=1, description="the parties that receive the answer, and may run the query")
+    ]
+
+
+class SpecFile(Model):
+    """The whole file."""
+
+    version: Annotated[Literal[1], Field(description="of this format")]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100), Field(description="of the study, for people")]
+    parties: Annotated[dict[PartyName, NodeStanza], Field(description="the companies, by name")]
+    dealer: Annotated[NodeStanza | None, Field(description="only where `triples = \"dealer\"`")] = None
+    security: Annotated[SecurityStanza, Field(description="how secrets are kept")]
+    tables: Annotated[dict[Name, TableStanza], Field(description="what data the companies hold, by table")] = {}
+    queries: Annotated[dict[Name, QueryStanza], Field(description="what may be computed, by query")] = {}

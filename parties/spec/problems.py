@@ -1,0 +1,95 @@
+"""What is wrong with a file, and where, in words."""
+
+import difflib
+import types
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from mpc.errors import ComityError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`place` is a key path, inside SQL also line and column."""
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" if self.place else self.message
+
+
+class SpecError(ComityError):
+    """All problems of a spec."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+FORMS = {
+    r"^[a-z][a-z0-9-]*$": "must be of the form [a-z][a-z0-9-]*: small letters, digits, hyphens",
+    r"^[a-z][a-z0-9_]*$": "must be of the form [a-z][a-z0-9_]*: small letters, digits, underscores",
+}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint: the known name that is nearest to `name`, or those there are."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"there is {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}" if known else "there is none"
+
+
+def explain_validation(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """pydantic's findings in plain words."""
+    return [_explain(item, model) for item in error.errors(include_url=False, include_input=True)]
+
+
+def _explain(item: Any, model: type[BaseModel]) -> Problem:
+    kind, context = item["type"], item.get("ctx", {})
+    path = [part for part in item["loc"] if part not in ("[key]", "integer", "decimal", "category", "boolean")]
+    place = ".".join(map(str, path))
+    if kind == "extra_forbidden":
+        return Problem(place, f"unknown key: {nearest(str(path[-1]), _keys(model, item['loc'][:-1]))}")
+    if kind == "missing":
+        return Problem(place, "is missing")
+    if kind == "string_pattern_mismatch":
+        return Problem(place, FORMS.get(context.get("pattern", ""), 'must be "host:port"'))
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return Problem(f"{place}.type", "must be integer, decimal, category or boolean")
+    if kind == "value_error":
+        return Problem(place, str(context.get("error", item["msg"])))
+    message = item["msg"][:1].lower() + item["msg"][1:]
+    return Problem(place, message.replace("input should be", "must be"))
+
+
+def _keys(model: type[BaseModel], path: Sequence[object]) -> list[str]:
+    """The keys that are known at `path`."""
+    here: list[Any] = [model]
+    for part in path:
+        found: list[Any] = []
+        for kind in here:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                if part in kind.model_fields:
+                    found += _models(kind.model_fields[str(part)].annotation)
+                elif kind.model_fields.get("type") and part in get_args(kind.model_fields["type"].annotation):
+                    found.append(kind)
+            elif get_origin(kind) is dict:
+                found += _models(get_args(kind)[1])
+        here = found
+    return sorted({name for kind in here if isinstance(kind, type) and issubclass(kind, BaseModel) for name in kind.model_fields})
+
+
+def _models(annotation: Any) -> list[Any]:
+    """The models and dicts that an annotation is made of."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return [found for part in get_args(annotation) for found in _models(part)]
+    if hasattr(annotation, "__metadata__"):
+        return _models(annotation.__origin__)
+    return [annotation]

@@ -1,0 +1,511 @@
+"""The SQL subset: a query's text becomes a checked tree over declared tables and columns, or a problem with its place.
+
+sqlglot parses DuckDB's dialect; everything in its tree that is not expressly taken here is refused. The text itself
+goes no further.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import NoReturn, TypeVar
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError, TokenError
+
+from mpc.errors import ComityError
+from parties.spec.problems import nearest
+from protocols.expression import (
+    Arithmetic,
+    ArithmeticOperator,
+    Bin,
+    Case,
+    Comparison,
+    ComparisonOperator,
+    ExpressionError,
+    IsNull,
+    Logic,
+    Membership,
+    Node,
+    Not,
+    Number,
+    Reference,
+    Text,
+    Truth,
+    not_null,
+)
+from protocols.planning.query import KeyOutput, Query, StatisticOutput
+from protocols.planning.task import Key
+from protocols.statistics import BY_NAME, histogram
+from protocols.tables import GROUPABLE_VALUES, Table
+
+DIALECT = "duckdb"
+LONGEST, DEEPEST = 10_000, 100
+CELLS, JOIN_CELLS = 10_000, 100_000
+DIGITS = 38
+
+_N = TypeVar("_N", bound=Node)
+
+NAMES: dict[type[exp.Expr], str] = {
+    exp.Count: "COUNT",
+    exp.Sum: "SUM",
+    exp.Avg: "AVG",
+    exp.Variance: "VAR_SAMP",
+    exp.VariancePop: "VAR_POP",
+    exp.Stddev: "STDDEV_SAMP",
+    exp.StddevSamp: "STDDEV_SAMP",
+    exp.StddevPop: "STDDEV_POP",
+}
+IN_JOIN = ("COUNT", "SUM", "AVG")
+ARITHMETIC: dict[type[exp.Expr], ArithmeticOperator] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*"}
+COMPARISONS: dict[type[exp.Expr], ComparisonOperator] = {
+    exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
+}  # fmt: skip
+
+# What is left out, in sqlglot's names, and the nearest thing that there is.
+HINTS = {
+    "having": "HAVING is not supported: filter rows with WHERE, or the cells of the answer afterwards",
+    "order": "ORDER BY is not supported: the answer comes in declared order",
+    "limit": "LIMIT is not supported: the answer has a row for each declared group",
+    "offset": "OFFSET is not supported: the answer has a row for each declared group",
+    "distinct": "DISTINCT is not supported: GROUP BY gives a row for each declared group",
+    "with_": "WITH is not supported: write one SELECT over an agreed table",
+    "qualify": "QUALIFY is not supported: filter rows with WHERE",
+    "sample": "sampling is not supported: all rows count",
+    "on": "JOIN ... ON is not supported: write USING with the key of the owned table",
+    "db": "a table is named alone, without catalog or schema",
+    "catalog": "a table is named alone, without catalog or schema",
+}
+NODE_HINTS: dict[type[exp.Expr], str] = {
+    exp.Div: "division is not supported at home: multiply instead, or divide the answer's columns afterwards",
+    exp.IntDiv: "division is not supported at home: multiply instead, or divide the answer's columns afterwards",
+    exp.Mod: "% is not supported: use + - * and CASE",
+    exp.Null: "NULL can only be tested: x IS NULL; a CASE without ELSE gives NULL",
+    exp.Cast: "casts are not supported: columns have the types of the spec, and arithmetic is exact",
+    exp.Subquery: "subqueries are not supported: write one SELECT over an agreed table",
+    exp.Select: "subqueries are not supported: write one SELECT over an agreed table",
+    exp.Window: "window functions are not supported: GROUP BY gives a value a group",
+    exp.Filter: "FILTER is not supported: write SUM(CASE WHEN condition THEN x END), or WHERE",
+    exp.Distinct: "DISTINCT is not supported: COUNT(x) counts rows in which x is not NULL",
+    exp.Like: "LIKE is not supported: list the values with IN",
+    exp.ILike: "LIKE is not supported: list the values with IN",
+    exp.Star: "* stands in COUNT(*) alone: name the columns",
+    exp.If: "IF is not supported: write CASE WHEN ... THEN ... ELSE ... END",
+    exp.Coalesce: "COALESCE is not supported: write CASE WHEN x IS NULL THEN 0 ELSE x END",
+    exp.Placeholder: "parameters are not supported: write the value",
+    exp.Parameter: "parameters are not supported: write the value",
+    exp.Quantile: "quantiles are not supported: HISTOGRAM(x, lower, upper, bins) comes nearest",
+    exp.Median: "MEDIAN is not supported: HISTOGRAM(x, lower, upper, bins) comes nearest",
+    exp.Min: "MIN is not supported: it would disclose one row's value; HISTOGRAM comes nearest",
+    exp.Max: "MAX is not supported: it would disclose one row's value; HISTOGRAM comes nearest",
+}
+
+
+class SqlProblem(ComityError):
+    """What is wrong with a query's text; line and column count from 1. `table` is set where no such table is known."""
+
+    def __init__(self, message: str, line: int, column: int, table: str = "") -> None:
+        super().__init__(f"line {line}, column {column}: {message}")
+        self.message, self.line, self.column, self.table = message, line, column, table
+
+
+def parse_query(name: str, sql: str, tables: Mapping[str, Table], receivers: tuple[str, ...]) -> Query:
+    """The query `name` over `tables`. SqlProblem for everything outside the subset."""
+    if len(sql) > LONGEST:
+        raise SqlProblem(f"a query has at most {LONGEST:,} characters", 1, 1)
+    try:
+        return _Reader(sql, tables).query(name, receivers)
+    except RecursionError:
+        raise SqlProblem("nested too deeply", 1, 1) from None
+
+
+class _Reader:
+    def __init__(self, sql: str, tables: Mapping[str, Table]) -> None:
+        self.sql, self.declared = sql, tables
+        self.scope: dict[str, Table] = {}  # the tables of FROM and JOIN, by the names they have in the text
+        self.shared: Table | None = None
+        self.using: frozenset[str] = frozenset()
+
+    # ---- refusals
+
+    def at(self, offset: int, message: str, table: str = "") -> SqlProblem:
+        before = self.sql[:offset]
+        return SqlProblem(message, before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1, table)
+
+    def fail(self, node: exp.Expr, message: str, table: str = "") -> NoReturn:
+        raise self.at(_offset(node), message, table)
+
+    def only(self, node: exp.Expr, *allowed: str) -> None:
+        """Refuses every part of `node` that is not in `allowed`."""
+        for key, value in node.args.items():
+            if key in allowed or value in (None, [], False):
+                continue
+            part = value[0] if isinstance(value, list) else value
+            hint = HINTS.get(key) or (NODE_HINTS.get(type(part)) if isinstance(part, exp.Expr) else None)
+            message = hint or f"{key.strip('_').upper()} is not supported here"
+            found = re.search(rf"\b{key.strip('_')}\b", self.sql, re.IGNORECASE)
+            if isinstance(part, exp.Expr) and _has_place(part):
+                self.fail(part, message)
+            raise self.at(found.start() if found else _offset(node), message)
+
+    def refuse(self, node: exp.Expr, where: str) -> NoReturn:
+        if type(node) in NODE_HINTS:
+            self.fail(node, NODE_HINTS[type(node)])
+        if isinstance(node, exp.Func):
+            function = node.name.upper() if type(node) is exp.Anonymous else node.sql_name()
+            self.fail(node, f"the function {function} is not supported {where}: {nearest(function, [*BY_NAME, histogram.NAME])}")
+        self.fail(node, f"{node.sql(DIALECT)[:60]} is not supported {where}")
+
+    # ---- the statement
+
+    def query(self, name: str, receivers: tuple[str, ...]) -> Query:
+        select = self.statement()
+        self.only(select, "expressions", "from_", "joins", "where", "group")
+        tables = self.tables(select)
+        where = self.where(select.args.get("where"))
+        group_by = self.group_by(select.args.get("group"), where)
+        outputs = [self.output(item) for item in select.expressions]
+        bins = [item for item in outputs if isinstance(item, Bin)]
+        if bins:
+            if len(outputs) > 1 or group_by or len(tables) > 1:
+                self.fail(select.expressions[0], "HISTOGRAM stands alone: one table, nothing beside it, no GROUP BY")
+            return Query(name, tables, where, (), (), receivers, bins[0])
+        chosen = tuple(item for item in outputs if not isinstance(item, Bin))
+        self.check_outputs(select, chosen, group_by)
+        return Query(name, tables, where, group_by, chosen, receivers)
+
+    def statement(self) -> exp.Select:
+        try:
+            statements = [statement for statement in sqlglot.parse(self.sql, read=DIALECT) if statement is not None]
+        except ParseError as error:
+            first = error.errors[0] if error.errors else {}
+            message = str(first.get("description") or "this is no SQL")
+            raise SqlProblem(f"not understood: {message}", int(first.get("line") or 1), int(first.get("col") or 1)) from None
+        except TokenError:
+            raise SqlProblem("not understood: a quote or comment does not end", 1, 1) from None
+        if not statements:
+            raise SqlProblem("is empty: write one SELECT", 1, 1)
+        if len(statements) > 1:
+            self.fail(statements[1], "one query is one SELECT statement")
+        (select,) = statements
+        for node in select.walk():
+            if node.depth > DEEPEST:
+                self.fail(node, f"nested too deeply (more than {DEEPEST} levels)")
+        if isinstance(select, exp.SetOperation):
+            self.fail(select, "UNION, INTERSECT and EXCEPT are not supported: write two queries")
+        if not isinstance(select, exp.Select):
+            self.fail(select, "a query is one SELECT over an agreed table")
+        return select
+
+    def tables(self, select: exp.Select) -> tuple[Table, ...]:
+        source = select.args.get("from_")
+        if source is None:
+            self.fail(select, f"FROM is missing: {nearest('', self.declared)}")
+        self.only(source, "this")
+        first = self.table(source.this)
+        joins = select.args.get("joins") or []
+        if not joins:
+            return (first,)
+        if len(joins) > 1:
+            self.fail(joins[1], "one join at most: a shared table with one company's table")
+        join = joins[0]
+        self.only(join, "this", "using", "kind", "on")
+        second = self.table(join.this)
+        hint = "a shared table joins one company's table (owner and key in the spec): JOIN ... USING (its key)"
+        if str(join.args.get("kind") or "INNER").upper() != "INNER" or (first.owner is None) == (second.owner is None):
+            self.fail(join.this, hint)
+        shared, owned = (first, second) if first.owner is None else (second, first)
+        key = ", ".join(owned.key)
+        if not join.args.get("using"):
+            self.fail(join.this, f"write JOIN {second.name} USING ({key})")
+        using = [identifier.name.lower() for identifier in join.args["using"]]
+        if sorted(using) != sorted(owned.key):
+            self.fail(join.args["using"][0], f"USING names the key of {owned.name}, all of it: USING ({key})")
+        for column in owned.key:
+            if column not in shared.columns:
+                self.fail(join.args["using"][0], f"{shared.name} has no column {column}, the key of {owned.name}")
+            if not shared.columns[column].same_domain(owned.columns[column]):
+                self.fail(
+                    join.args["using"][0],
+                    f"{column} has other values or bounds in {shared.name} than in {owned.name}: declare them alike",
+                )
+        cells = prod(owned.columns[column].size for column in owned.key)
+        if cells > JOIN_CELLS:
+            self.fail(join.this, f"the key of {owned.name} has {cells:,} cells, and a join at most {JOIN_CELLS:,}: narrow its bounds")
+        self.shared, self.using = shared, frozenset(owned.key)
+        return shared, owned
+
+    def table(self, node: exp.Expr) -> Table:
+        if not isinstance(node, exp.Table):
+            self.refuse(node, "in FROM")
+        self.only(node, "this", "alias")
+        if not isinstance(node.this, exp.Identifier):
+            self.fail(node, f"FROM names an agreed table, and reads nothing else: {nearest('', self.declared)}")
+        name, alias = node.this.name.lower(), node.args.get("alias")
+        if name not in self.declared:
+            self.fail(node, f"there is no table {node.this.name}: {nearest(name, self.declared)}", name)
+        if alias is not None:
+            self.only(alias, "this")
+        known_as = alias.name.lower() if alias is not None else name
+        if known_as in self.scope:
+            self.fail(node, f"{known_as} is there twice")
+        self.scope[known_as] = self.declared[name]
+        return self.declared[name]
+
+    def where(self, node: exp.Expr | None) -> tuple[Node, ...]:
+        if node is None:
+            return ()
+        self.only(node, "this")
+        conditions = []
+        waiting = [node.this]
+        while waiting:
+            part = waiting.pop().unnest()
+            if isinstance(part, exp.And):
+                waiting += [part.expression, part.this]
+                continue
+            condition = self.row(part)
+            if condition.type != "truth":
+                self.fail(part, f"WHERE needs a condition, and {condition} is none")
+            conditions.append(condition)
+        return tuple(conditions)
+
+    def group_by(self, node: exp.Expr | None, where: tuple[Node, ...]) -> tuple[Reference, ...]:
+        if node is None:
+            return ()
+        self.only(node, "expressions")
+        if self.shared is not None:
+            self.fail(node, "no GROUP BY with a join yet")
+        keys: list[Reference] = []
+        for item in node.expressions:
+            if not isinstance(item, exp.Column):
+                self.fail(item, "GROUP BY names columns of the table")
+            key = self.column(item)
+            if key.column.kind == "decimal":
+                self.fail(item, f"{key} is a decimal: group by an integer, a category or a boolean")
+            if not key.column.is_groupable:
+                self.fail(
+                    item, f"{key} has {key.column.size:,} values, and a group key fewer than {GROUPABLE_VALUES:,}: narrow its bounds"
+                )
+            if key in keys:
+                self.fail(item, f"{key} is there twice")
+            keys.append(key)
+        known = not_null(where)
+        cells = prod(Key(key, key.nullable(known)).size for key in keys)
+        if cells > CELLS:
+            self.fail(node.expressions[0], f"{cells:,} groups, and an answer has at most {CELLS:,}: group by less")
+        return tuple(keys)
+
+    # ---- what is selected
+
+    def output(self, item: exp.Expr) -> KeyOutput | StatisticOutput | Bin:
+        alias = ""
+        if isinstance(item, exp.Alias):
+            self.only(item, "this", "alias")
+            alias, item = item.alias, item.this
+            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,63}", alias):
+                self.fail(item, f"{alias!r} is no name for a column: letters, digits and underscores")
+        item = item.unnest()
+        if isinstance(item, exp.Column) and not isinstance(item.this, exp.Star):
+            key = self.column(item)
+            return KeyOutput(alias or key.column.name, key)
+        function = self.function(item)
+        if function == histogram.NAME:
+            if alias:
+                self.fail(item, f"HISTOGRAM has columns of its own ({', '.join(histogram.COLUMNS)}): no AS")
+            return self.histogram(item)
+        if function is None or function not in BY_NAME:
+            if not isinstance(item, exp.Func | exp.Window | exp.Filter) and any(self.function(part) for part in item.walk()):
+                self.fail(item, "nothing is computed around an aggregate: select the aggregates, and compute with the answer")
+            self.refuse(item, "in SELECT, which takes group keys and aggregates")
+        return self.aggregate(item, function, alias)
+
+    def function(self, node: exp.Expr) -> str | None:
+        """The SQL name of an aggregate."""
+        if isinstance(node, exp.Anonymous):
+            name = str(node.this).upper()
+            return name if name in BY_NAME or name == histogram.NAME else None
+        return NAMES.get(type(node))
+
+    def aggregate(self, item: exp.Expr, function: str, alias: str) -> StatisticOutput:
+        self.only(item, "this", "big_int", "expressions")
+        statistic = BY_NAME[function]
+        arguments = list(item.expressions) if isinstance(item, exp.Anonymous) else [item.this, *item.expressions]
+        if len(arguments) != 1 or arguments[0] is None:
+            self.fail(item, f"{function} takes one argument")
+        if self.shared is not None and function not in IN_JOIN:
+            self.fail(item, f"{function} is not supported in a join yet: {', '.join(IN_JOIN)} are")
+        argument = None
+        if not isinstance(arguments[0], exp.Star):
+            argument = self.row(arguments[0])
+            if self.shared is not None and function == "COUNT":
+                self.fail(item, "in a join only COUNT(*) counts: exclude NULLs with WHERE x IS NOT NULL")
+            if argument.type != "number" and function != "COUNT":
+                self.fail(
+                    arguments[0], f"{function} needs a number, and {argument} is none: write CASE WHEN ... THEN 1 ELSE 0 END"
+                )
+        elif not statistic.takes_star:
+            self.fail(item, f"{function}(*) is nothing: name a column")
+        text = "*" if argument is None else argument
+        return StatisticOutput(alias or f"{function.lower()}({text})", statistic, function, argument)
+
+    def histogram(self, item: exp.Expr) -> Bin:
+        self.only(item, "this", "expressions")
+        form = "write HISTOGRAM(x, lower, upper, bins), such as HISTOGRAM(delay, -60, 180, 24)"
+        if len(item.expressions) != 4:
+            self.fail(item, form)
+        operand, lower, upper, bins = (self.row(argument) for argument in item.expressions)
+        if operand.type != "number" or not all(isinstance(x, Number) for x in (lower, upper, bins)):
+            self.fail(item, f"{form}: x a number, the others written out")
+        assert isinstance(bins, Number)
+        if bins.scale or not 1 <= bins.value <= histogram.LARGEST:
+            self.fail(item, f"the number of bins is between 1 and {histogram.LARGEST:,}")
+        digits = max(operand.scale, lower.scale, upper.scale)
+        start, stop = (x.lower * 10 ** (digits - x.scale) for x in (lower, upper))
+        if start >= stop:
+            self.fail(item, "the lower edge is not below the upper one")
+        return Bin(operand, start, stop, digits, bins.value)
+
+    def check_outputs(
+        self, select: exp.Select, outputs: Sequence[KeyOutput | StatisticOutput], group_by: Sequence[Reference]
+    ) -> None:
+        names = set()
+        for item, output in zip(select.expressions, outputs, strict=True):
+            if isinstance(output, KeyOutput) and output.key not in group_by:
+                self.fail(item, f"{output.key} is neither aggregated nor in GROUP BY: no row's value is ever shown")
+            if output.name.lower() in names:
+                self.fail(item, f"two columns are called {output.name}: name one with AS")
+            names.add(output.name.lower())
+        if not any(isinstance(output, StatisticOutput) for output in outputs):
+            self.fail(select.expressions[0], f"select an aggregate: {', '.join(BY_NAME)}")
+
+    # ---- row expressions
+
+    def column(self, node: exp.Column) -> Reference:
+        self.only(node, "this", "table")
+        if not isinstance(node.this, exp.Identifier):
+            self.refuse(node.this, "here")
+        name, qualifier = node.this.name.lower(), node.table.lower()
+        if qualifier and qualifier not in self.scope:
+            self.fail(node, f"there is no table {node.table} in this query: {nearest(qualifier, self.scope)}")
+        found = [self.scope[qualifier]] if qualifier else list(self.scope.values())
+        found = [table for table in found if name in table.columns]
+        if not found:
+            known = [column for table in self.scope.values() for column in table.columns]
+            self.fail(node, f"there is no column {node.this.name}: {nearest(name, known)}")
+        if len(found) > 1:
+            if name not in self.using or self.shared is None:
+                self.fail(node, f"both tables have a column {name}: write {found[0].name}.{name} or {found[1].name}.{name}")
+            found = [self.shared]  # a joined key is equal on both sides
+        return Reference(found[0].name, found[0].columns[name])
+
+    def row(self, node: exp.Expr) -> Node:
+        """A row expression. An ExpressionError of the tree gets its place here."""
+        try:
+            return self.made(node)
+        except ExpressionError as error:
+            self.fail(node, str(error))
+
+    def made(self, node: exp.Expr) -> Node:
+        kind = type(node)
+        if isinstance(node, exp.Paren):
+            self.only(node, "this")
+            return self.row(node.this)
+        if isinstance(node, exp.Column):
+            return self.column(node)
+        if isinstance(node, exp.Literal):
+            return Text(node.name) if node.is_string else self.number(node, 1)
+        if isinstance(node, exp.Boolean):
+            return Truth(bool(node.this))
+        if isinstance(node, exp.Neg):
+            self.only(node, "this")
+            inner = node.this.unnest()
+            if isinstance(inner, exp.Literal) and not inner.is_string:
+                return self.number(inner, -1)
+            return Arithmetic("-", Number(0), self.row(inner))
+        if kind in ARITHMETIC:
+            self.only(node, "this", "expression")
+            return Arithmetic(ARITHMETIC[kind], self.row(node.this), self.row(node.expression))
+        if kind in COMPARISONS:
+            self.only(node, "this", "expression")
+            return Comparison(COMPARISONS[kind], self.row(node.this), self.row(node.expression))
+        if isinstance(node, exp.And | exp.Or):
+            return self.logic(node)
+        if isinstance(node, exp.Not):
+            self.only(node, "this")
+            return Not(self.row(node.this))
+        if isinstance(node, exp.Is):
+            self.only(node, "this", "expression")
+            if not isinstance(node.expression, exp.Null):
+                self.fail(node, "IS is for NULL: write x IS NULL or x IS NOT NULL, and a boolean by itself")
+            return IsNull(self.row(node.this))
+        if isinstance(node, exp.In):
+            return self.membership(node)
+        if isinstance(node, exp.Between):
+            self.only(node, "this", "low", "high")
+            x, low, high = self.row(node.this), self.row(node.args["low"]), self.row(node.args["high"])
+            return Logic("AND", (Comparison(">=", x, low), Comparison("<=", x, high)))
+        if isinstance(node, exp.Case):
+            return self.case(node)
+        if self.function(node) is not None:
+            self.fail(node, "an aggregate stands in SELECT alone: not in WHERE, and not within another")
+        self.refuse(node, "in a row expression")
+
+    def logic(self, node: exp.And | exp.Or) -> Node:
+        operands: list[Node] = []
+        waiting: list[exp.Expr] = [node]
+        while waiting:
+            part = waiting.pop()
+            if type(part) is type(node):
+                self.only(part, "this", "expression")
+                waiting += [part.expression, part.this]
+            else:
+                operands.append(self.row(part))
+        return Logic("AND" if isinstance(node, exp.And) else "OR", tuple(operands))
+
+    def membership(self, node: exp.In) -> Node:
+        self.only(node, "this", "expressions")
+        options = [self.row(option) for option in node.expressions]
+        for option, part in zip(options, node.expressions, strict=True):
+            if not isinstance(option, Number | Text | Truth):
+                self.fail(part, "IN lists values written out")
+        if not options:
+            self.fail(node, "IN lists values written out")
+        return Membership(self.row(node.this), tuple(options))
+
+    def case(self, node: exp.Case) -> Node:
+        self.only(node, "this", "ifs", "default")
+        subject = self.row(node.this) if node.this is not None else None
+        branches = []
+        for branch in node.args["ifs"]:
+            self.only(branch, "this", "true")
+            condition = self.row(branch.this)
+            if isinstance(branch.args["true"], exp.Null):
+                self.fail(branch, "THEN NULL is not supported: turn the condition round, and leave out ELSE")
+            branches.append((
+                Comparison("=", subject, condition) if subject is not None else condition, self.row(branch.args["true"])
+            ))  # fmt: skip
+        default = node.args.get("default")
+        otherwise = None if default is None or isinstance(default, exp.Null) else self.row(default)
+        return Case(tuple(branches), otherwise)
+
+    def number(self, node: exp.Literal, sign: int) -> Number:
+        text = node.name.replace("_", "")
+        if not re.fullmatch(r"\d+\.?\d*|\.\d+", text) or len(text) > DIGITS:
+            self.fail(node, f"{node.name[:60]} is no exact number: write digits with at most one point, at most {DIGITS}")
+        whole, _, fraction = text.partition(".")
+        return Number(sign * int(whole + fraction or "0"), len(fraction))
+
+
+def _has_place(node: exp.Expr) -> bool:
+    return any("start" in part.meta for part in node.walk())
+
+
+def _offset(node: exp.Expr) -> int:
+    """Where in the text the node is: where its first part that knows is, or that of what it stands in."""
+    here: exp.Expr | None = node
+    while here is not None:
+        known = [part.meta["start"] for part in here.walk() if "start" in part.meta]
+        if known:
+            return int(min(known))
+        here = here.parent
+    return 0

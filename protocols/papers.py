@@ -1,0 +1,33 @@
+"""The bibliography. Docstrings cite its keys, as in [Beaver91]; a test holds the two together."""
+
+from typing import NamedTuple
+
+
+class Paper(NamedTuple):
+    authors: str
+    title: str
+    venue: str
+    year: int
+
+    def __str__(self) -> str:
+        return f"{self.authors}: {self.title}. {self.venue}, {self.year}"
+
+
+PAPERS: dict[str, Paper] = {
+    "Beaver91": Paper(
+        "Donald Beaver", "Efficient Multiparty Protocols Using Circuit Randomization", "CRYPTO 1991, LNCS 576", 1991
+    ),
+    "CDI05": Paper(
+        "Ronald Cramer, Ivan Damgård, Yuval Ishai",
+        "Share Conversion, Pseudorandom Secret-Sharing and Applications to Secure Computation",
+        "TCC 2005, LNCS 3378",
+        2005,
+    ),
+    "GRR98": Paper(
+        "Rosario Gennaro, Michael O. Rabin, Tal Rabin",
+        "Simplified VSS and Fast-Track Multiparty Computations with Applications to Threshold Cryptography",
+        "PODC 1998",
+        1998,
+    ),
+    "Shamir79": Paper("Adi Shamir", "How to Share a Secret", "Communications of the ACM 22(11)", 1979),
+}
