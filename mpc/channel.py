@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from mpc.errors import ComityError, PeerError
-from mpc.schemes import PartyId
+from mpc.schemes import DEALER, PartyId
 
 Payload = bytes | bytearray | memoryview
 
@@ -73,7 +73,9 @@ class MemoryChannel:
     def receive(self, sender: PartyId, tag: Tag, size: int) -> Payload:
         name = "the dealer" if sender < 0 else f"party {sender}"
         try:
-            message = self._network.queues[sender, self._me].get(timeout=self._network.deadline)
+            # the dealer waits for requests as long as the parties are at work
+            patience = None if self._me == DEALER else self._network.deadline
+            message = self._network.queues[sender, self._me].get(timeout=patience)
         except queue.Empty:
             raise PeerError(sender, f"{name} sent nothing for {self._network.deadline:g} s at {tag}") from None
         if message is None:

@@ -5,12 +5,17 @@ One session a cell runs every case, whatever the transport: the tests only read 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from cluster import Cluster
 
+from parties import join
 from mpc.channel import Channel, Payload, Tag
 from mpc.context import Context
 from mpc.cost import Cost
@@ -21,6 +26,8 @@ from mpc.schemes.plaintext import Plaintext
 from mpc.schemes.shamir import Shamir
 from mpc.share import Share
 from mpc.simulate import simulate
+from mpc.triples.insecure import InsecurePublicTriples
+from parties.node.serve import ServingNode
 from protocols.gadgets import multiply, multiply_cost, reveal, reveal_cost, share, share_cost
 
 # --- the axes of the matrix -----------------------------------------------------------------------------------------
@@ -48,10 +55,40 @@ def run_in_memory(protocol: Protocol, inputs: Sequence[Any], scheme: Scheme, tri
     return simulate(protocol, inputs, scheme, triples=triples)
 
 
-TRANSPORTS: dict[str, Transport] = {"memory": run_in_memory}
+def run_over_grpc(protocol: Protocol, inputs: Sequence[Any], scheme: Scheme, triples: str | None) -> list[Any]:
+    """Every party with a certificate and a port of its own, in threads of this process; the dealer is a node."""
+    names = [f"party{i}" for i in range(scheme.parties)]
+    kind = "shamir" if scheme.name == "shamir" else "additive"  # a spec offers no plaintext; it takes any channel
+    with TemporaryDirectory() as folder:
+        cluster = Cluster(
+            Path(folder), names, scheme=kind, colluding=scheme.privacy_threshold or 1,
+            triples="dealer" if triples == "dealer" else None,
+        )  # fmt: skip
+        cluster.approve()
+        dealer = ServingNode(cluster["dealer"]) if triples == "dealer" else None
+
+        def take_part(i: int) -> Any:
+            algebra = None if scheme.name == "plaintext" else scheme.algebra.name
+            with join(cluster[names[i]], session="conformance", algebra=algebra) as ctx:
+                ctx.scheme = scheme
+                if triples == "insecure":
+                    ctx.triples = InsecurePublicTriples()
+                return protocol(ctx, inputs[i])
+
+        try:
+            with ThreadPoolExecutor(scheme.parties) as pool:
+                return list(pool.map(take_part, range(scheme.parties)))
+        finally:
+            if dealer is not None:
+                dealer.close()
+
+
+TRANSPORTS: dict[str, Transport] = {"memory": run_in_memory, "grpc": run_over_grpc}
 """`protocol(ctx, inputs[i])` as party i, for every i; what each returned."""
 
-SUPPORTED: dict[str, Callable[[Scheme, str | None], bool]] = {}
+SUPPORTED: dict[str, Callable[[Scheme, str | None], bool]] = {
+    "grpc": lambda scheme, triples: scheme.name != "plaintext" or triples != "dealer"
+}
 """For a transport that cannot serve every scheme and triple source: which it does."""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cluster import Cluster
 
 import parties
 from mpc.context import Context
@@ -13,7 +14,6 @@ from mpc.errors import ComityError
 from parties.node.serve import ServingNode
 from parties.wire.stream import SessionFailed
 from protocols.gadgets import multiply, reveal, share
-from tests.cluster import Cluster
 
 NAMES = ("alpha", "beta", "gamma")
 

@@ -30,7 +30,7 @@ class Algebra(Protocol):
 
     @property
     def bound(self) -> int:
-        """Largest magnitude that a plan may prove for a value; leaves two bits of headroom for comparisons."""
+        """Largest magnitude that a plan may prove for a value; the difference of two such values does not wrap."""
         ...
 
     @property

@@ -29,7 +29,7 @@ class Field61:
     name = "GF(2^61-1)"
     modulus = P
     element_bytes = 8
-    bound = 1 << 59
+    bound = (1 << 59) - 1
     is_field = True
 
     def add(self, x: Array, y: Array, /) -> Array:

@@ -13,13 +13,12 @@ from mpc.context import Context, TripleSource
 from mpc.randomness import derive, fresh_seed
 from mpc.schemes import DEALER, PartyId, Scheme
 from parties.governance.approval import DEALER_NAME, Membership
-from parties.wire.endpoint import PATIENCE, Node
-from parties.wire.stream import PeerStream, Session, SessionFailed, StreamChannel, spec_differs
+from parties.wire.endpoint import PATIENCE, Node, Unreachable
+from parties.wire.stream import AGREEMENT, PeerStream, Session, SessionFailed, StreamChannel, spec_differs
 from parties.wire.v1 import party_pb2 as pb
 
 NONCE_BYTES = 32
 PROPOSAL_BYTES = 16
-STEP = "the agreement"
 
 
 class Terms(NamedTuple):
@@ -85,7 +84,10 @@ def agree(
     until = time.monotonic() + patience
     for name, peer in peers.items():
         if dials(me, name):
-            stream = dial(peer, session, max(1.0, until - time.monotonic()))
+            try:
+                stream = dial(peer, session, max(1.0, until - time.monotonic()))
+            except Unreachable as error:
+                raise SessionFailed(str(error), pb.Abort.LOST, name, AGREEMENT) from None
             attempt.add(stream)
             greet(stream)
     invite_at = 0.0
@@ -104,7 +106,7 @@ def agree(
             at = ", ".join(f"{name} ({peers[name].address})" for name in missing)
             raise SessionFailed(
                 f"{at} did not connect to this node for {patience:g} s: start it there with `comity node`",
-                pb.Abort.LOST, missing[0], STEP,
+                pb.Abort.LOST, missing[0], AGREEMENT,
             )  # fmt: skip
         with session.changed:
             session.wait(lambda: any(name not in greeted for name in session.streams), 0.2)
@@ -164,7 +166,7 @@ def _hear(session: Session, streams: Mapping[str, PeerStream], me: str, terms: T
 
     try:
         for stream in streams.values():
-            session.wait_for_peer(stream, partial(heard_or_differ, stream), STEP)
+            session.wait_for_peer(stream, partial(heard_or_differ, stream), AGREEMENT)
         if differ():
             with session.changed:
                 session.wait(lambda: len(digests()) > len(streams), 2.0)
@@ -178,7 +180,7 @@ def _hear(session: Session, streams: Mapping[str, PeerStream], me: str, terms: T
 def _checked(name: str, hello: pb.Hello | None, terms: Terms) -> pb.Hello:
     assert hello is not None
     if len(hello.nonce) != NONCE_BYTES or len(hello.seed) != NONCE_BYTES:
-        raise SessionFailed(f"{name} sent a greeting of no meaning", pb.Abort.LOST, name, STEP)
+        raise SessionFailed(f"{name} sent a greeting of no meaning", pb.Abort.LOST, name, AGREEMENT)
     theirs = (hello.purpose, hello.name, hello.initiator, hello.algebra, hello.plan_digest.hex())
     if theirs != (terms.purpose, terms.name, terms.initiator, terms.algebra, terms.plan_digest):
         raise SessionFailed(

@@ -11,11 +11,11 @@ from mpc.errors import ComityError, PeerError, ProtocolError
 from mpc.schemes.named import schemes
 from mpc.triples.dealer import DealerTriples
 from parties.governance.approval import Approval
-from parties.node.agreement import PROPOSAL_BYTES, STEP, Attempt, Terms, agree, context, party_ids
+from parties.node.agreement import PROPOSAL_BYTES, Attempt, Terms, agree, context, party_ids
 from parties.node.config import read_config
 from parties.wire import identity
 from parties.wire.endpoint import Endpoint, Node
-from parties.wire.stream import PeerEnded, PeerStream, Session, SessionFailed, as_failure
+from parties.wire.stream import AGREEMENT, PeerEnded, PeerStream, Session, SessionFailed, as_failure
 from parties.wire.v1 import party_pb2 as pb
 
 
@@ -34,7 +34,7 @@ class _Joining:
         if hello.proposal != attempt.proposal:
             why = f"it is in a library session, and not in {hello.name or 'this one'}"
         elif peer in attempt.session.streams:
-            attempt.session.fail(SessionFailed(f"{peer} started anew", pb.Abort.LOST, peer, STEP))
+            attempt.session.fail(SessionFailed(f"{peer} started anew", pb.Abort.LOST, peer, AGREEMENT))
             why = "the session was broken by your starting anew: join it again"
         if why:
             attempt = Attempt(hello.proposal, Session(me, 1.0))

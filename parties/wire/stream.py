@@ -23,6 +23,7 @@ LARGEST_FRAME = 1 << 20
 MAILBOX = 64 << 20
 """Bytes of a peer's frames that wait for this node; beyond, its stream is not read until some are taken."""
 FRAME_OVERHEAD = 256
+AGREEMENT = "the agreement"
 BEAT = 1.0
 LONGEST = 3600.0
 """Seconds that one wait may last, however busily the peer beats."""
@@ -71,7 +72,7 @@ def told(peer: str, abort: pb.Abort) -> SessionFailed:
     message = {
         pb.Abort.CANNOT_ANSWER: f"{culprit} cannot answer: its own log says why",
         pb.Abort.REFUSED: f"{culprit} refuses{': ' + where if where else ''}",
-        pb.Abort.LOST: f"{peer} lost {culprit}{at}",
+        pb.Abort.LOST: f"{peer} lost {culprit}{at}" + (": is its node up? `comity node` starts it there" * (where == AGREEMENT)),
     }.get(abort.reason, f"{culprit} failed{at}: its own log says why")
     return SessionFailed(message, abort.reason, culprit, where)
 
@@ -90,7 +91,7 @@ class Session:
     streams: dict[str, "PeerStream"] = field(default_factory=dict)
     failure: SessionFailed | None = None
     waiting_for: str = ""
-    step: str = "the agreement"
+    step: str = AGREEMENT
     ended: bool = False
 
     @property
