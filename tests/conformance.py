@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from cluster import Cluster
 
-from parties import join
 from mpc.channel import Channel, Payload, Tag
 from mpc.context import Context
 from mpc.cost import Cost
@@ -27,6 +26,7 @@ from mpc.schemes.shamir import Shamir
 from mpc.share import Share
 from mpc.simulate import simulate
 from mpc.triples.insecure import InsecurePublicTriples
+from parties import join
 from parties.node.serve import ServingNode
 from protocols.gadgets import multiply, multiply_cost, reveal, reveal_cost, share, share_cost
 

@@ -6,6 +6,7 @@ joins, and every statistic comes from its `reference` over the rows' values, in 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from fractions import Fraction
 from itertools import product
 
@@ -15,7 +16,6 @@ from sqlglot import exp
 from parties.data.render import all_of, cast, integer_type, render, text
 from parties.data.source import DIALECT, TableSource, connect, open_source, run
 from protocols.expression import Bin, Node, Reference, magnitude, not_null
-from protocols.planning.execute import Answer
 from protocols.planning.query import Query, StatisticOutput
 from protocols.statistics.base import Value
 from protocols.tables import Column, KeyValue, Table
@@ -51,18 +51,21 @@ def pooled_answer(query: Query, sources: Sources) -> list[PooledRow]:
         connection.close()
 
 
-def differences(answer: Answer, pooled: Sequence[PooledRow]) -> list[float]:
-    """For each column the greatest absolute difference; infinite where a key, a NULL or the number of rows differs."""
-    if len(answer.rows) != len(pooled):
-        return [_INFINITE] * len(answer.columns)
-    greatest = [0.0] * len(answer.columns)
-    for row, exact in zip(answer.rows, pooled, strict=True):
+def differences(rows: Sequence[Sequence[Value]], pooled: Sequence[PooledRow]) -> list[float]:
+    """For each column the greatest absolute difference; infinite where a key, a NULL or the number of rows differs.
+    In `rows` a decimal may be text, as in a node's report."""
+    if len(rows) != len(pooled):
+        return [_INFINITE] * max(len(row) for row in (*rows, *pooled))
+    greatest = [0.0] * len(pooled[0])
+    for row, exact in zip(rows, pooled, strict=True):
         for position, pair in enumerate(zip(row, exact, strict=True)):
             greatest[position] = max(greatest[position], _difference(*pair))
     return greatest
 
 
 def _difference(value: Value, exact: PooledValue) -> float:
+    if isinstance(value, str) and isinstance(exact, Fraction):
+        value = Decimal(value)
     if value is None or exact is None or isinstance(value, bool | str) or isinstance(exact, bool | str):
         return 0.0 if value == exact and type(value) is type(exact) else _INFINITE
     return float(abs(Fraction(value) - Fraction(exact)))
