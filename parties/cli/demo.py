@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from rich.table import Table
 from mpc.errors import ComityError
 from parties.cli.plot import plot
 from parties.cli.run import run_on_node
-from parties.cli.table import print_footer, text
+from parties.cli.table import console, print_assumptions, print_disclosed, text
 from parties.data.home import TableSource
-from parties.data.pooled import differences, pooled_answer
+from parties.data.pooled import PooledValue, differences, pooled_answer
 from parties.spec.load import Spec, load
 
 HOLDERS = {"united": "flights", "jetblue": "flights", "delta": "flights", "weather": "weather"}
@@ -44,7 +45,7 @@ def demo(format_: str) -> None:
     folder = out / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    say = Console(stderr=format_ == "json", highlight=False, soft_wrap=True)
+    say = console(stderr=format_ == "json")
     results = []
     spec = _prepare(folder, _example(), say)
     sources = {
@@ -56,6 +57,7 @@ def demo(format_: str) -> None:
             results.append({**result, **differ})
             if format_ == "table":
                 _print(result, differ, say)
+    print_assumptions(results[-1], say)
     for result in results:
         plot(result, out / f"{result['query']}.png")
     say.print(f"plots: {', '.join(str(out / f'{name}.png') for name in spec.plans)}")
@@ -144,6 +146,7 @@ def _nodes(folder: Path, say: Console) -> Iterator[None]:
                 processes.append(subprocess.Popen([*COMITY, "node", str(folder / name)], stderr=log))
         yield
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave a node behind
         for process in processes:
             process.terminate()
         for process in processes:
@@ -152,6 +155,7 @@ def _nodes(folder: Path, say: Console) -> Iterator[None]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _compare(
@@ -167,19 +171,25 @@ def _compare(
     difference = differences(result["rows"], pooled)
     within = all(d <= bound for d, bound in zip(difference, result["error_bound"], strict=True))
     return result, {
-        "pooled": [[None if v is None else v if isinstance(v, str | bool | int) else float(v) for v in row] for row in pooled],
+        "pooled": [[_plain(value) for value in row] for row in pooled],
         "difference": difference,
         "within_bound": within,
     }
 
 
+def _plain(value: PooledValue) -> str | int | float | bool | None:
+    if isinstance(value, Fraction):
+        return value.numerator if value.denominator == 1 else float(value)
+    return value
+
+
 def _print(result: dict[str, Any], differ: dict[str, Any], say: Console) -> None:
     table = Table(title=result["query"], title_justify="left")
     for column in result["columns"]:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     answers = [name for name in result["columns"] if name not in (*result["group_by"], "bin_lower", "bin_upper")]
     for column in answers:
-        table.add_column(f"pooled {column}", justify="right", style="dim")
+        table.add_column(f"pooled {column}", justify="right", style="dim", overflow="fold")
     for row, pooled in zip(result["rows"], differ["pooled"], strict=True):
         beside = [pooled[result["columns"].index(column)] for column in answers]
         table.add_row(*map(text, row), *map(text, beside))
@@ -187,4 +197,4 @@ def _print(result: dict[str, Any], differ: dict[str, Any], say: Console) -> None
     for column, difference, bound in zip(result["columns"], differ["difference"], result["error_bound"], strict=True):
         if column in answers:
             say.print(f"{column}: greatest difference {difference:g}, stated bound {bound:g}")
-    print_footer(result, say)
+    print_disclosed(result, say)

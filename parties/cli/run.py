@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 import grpc
-from rich.console import Console
 
 from mpc.errors import ComityError
 from parties.cli.plot import plot as draw
 from parties.cli.spec import NODE
-from parties.cli.table import as_csv, print_result
+from parties.cli.table import as_csv, console, print_result
 from parties.node.config import read_config
 from parties.wire import identity
 from parties.wire.endpoint import Node, dial, ready
@@ -38,8 +37,8 @@ def run(query: str, node: Path, format_: str, plot: Path | None) -> None:
     """Run QUERY of the approved spec, through this company's own node."""
     if plot is not None and not plot.parent.is_dir():
         raise click.BadParameter(f"there is no folder {plot.parent}", param_hint="--plot")
-    console = Console(stderr=True)
-    with console.status("asking the node") if console.is_terminal else nullcontext() as status:
+    progress = console(stderr=True)
+    with progress.status("asking the node") if progress.is_terminal else nullcontext() as status:
         result = run_on_node(query, node, lambda phase: status.update(SAYING.get(phase, phase)) if status else None)
     if plot is not None:
         draw(result, plot)
@@ -48,7 +47,7 @@ def run(query: str, node: Path, format_: str, plot: Path | None) -> None:
     elif format_ == "csv":
         click.echo(as_csv(result), nl=False)
     else:
-        print_result(result, Console())
+        print_result(result, console())
 
 
 def run_on_node(query: str, directory: Path, tell: Callable[[str], object] = lambda phase: None) -> dict[str, Any]:

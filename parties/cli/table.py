@@ -16,33 +16,48 @@ def text(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def console(stderr: bool = False) -> Console:
+    """Wide where it is no terminal: a log that cuts digits off is worth nothing."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not made.is_terminal:
+        made.width = max(made.width, 160)
+    return made
+
+
 def print_result(result: dict[str, Any], console: Console) -> None:
     """The answer, what was disclosed to whom, the cost, the assumptions."""
     table = Table(title=result["query"], title_justify="left")
     for position, column in enumerate(result["columns"]):
         numeric = all(isinstance(row[position], int | float) or row[position] is None for row in result["rows"])
-        table.add_column(column, justify="right" if numeric else "left")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in result["rows"]:
         table.add_row(*map(text, row))
     console.print(table)
-    print_footer(result, console)
+    print_disclosed(result, console)
+    print_assumptions(result, console)
 
 
-def print_footer(result: dict[str, Any], console: Console) -> None:
+def print_disclosed(result: dict[str, Any], console: Console) -> None:
+    """What was disclosed, to whom, and the cost."""
     for item in result["disclosed"]:
         word = "implied" if item["implied"] else "opened"
-        values = f"{item['cells']:,} value{'s' * (item['cells'] != 1)}"
-        console.print(f"{word}: {item['what']} ({values}), to {', '.join(item['to'])}", highlight=False)
+        console.print(f"{word}: {item['what']} ({counted(item['cells'], 'value')}), to {', '.join(item['to'])}")
     measured, seconds = result["cost"]["measured"], result["cost"]["seconds"]
     phases = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
     console.print(
-        f"cost: {measured['rounds']} rounds, {measured['bytes']:,} bytes sent, {measured['triples']:,} triples; "
-        f"seconds: {phases}",
-        highlight=False,
+        f"cost: {counted(measured['rounds'], 'round')}, {measured['bytes']:,} bytes sent, "
+        f"{counted(measured['triples'], 'triple')}; seconds: {phases}"
     )
-    console.print(f"{result['scheme']}; parties {', '.join(result['parties'])}; spec {result['digest'][:16]}", highlight=False)
+
+
+def print_assumptions(result: dict[str, Any], console: Console) -> None:
+    console.print(f"{result['scheme']}; parties {', '.join(result['parties'])}; spec {result['digest'][:16]}")
     for line in result["assumptions"]:
-        console.print(f"assumes: {line}", highlight=False)
+        console.print(f"assumes: {line}")
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def as_csv(result: dict[str, Any]) -> str:

@@ -8,8 +8,8 @@ def assumptions(plan: Plan) -> list[str]:
     security, n = plan.security, len(plan.security.parties)
     together = "no company alone" if security.colluding == 1 else f"no {security.colluding} companies together"
     listed = [
-        f"{together} (of {n}) can learn more than the answers that they receive imply, "
-        "whatever they keep of what they saw (computational security)",
+        f"{together} (of {n}) learn more than the answers they receive imply, unless they break AES, "
+        "HKDF-SHA256 or TLS (computational security)",
         "every company follows the protocol (passive security): one that deviates can falsify the answer",
         "that a company's own data are true is not checked, but for their declared bounds",
     ]
