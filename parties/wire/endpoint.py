@@ -120,8 +120,9 @@ class Endpoint(rpc.PartyServicer):
             ThreadPoolExecutor(CALLS, "call"), options=_SERVER, maximum_concurrent_rpcs=CALLS - 8
         )
         rpc.add_PartyServicer_to_server(self, self._server)
+        self._accepted = self._certificates()
         credentials = grpc.dynamic_ssl_server_credentials(
-            self._configuration(), self._configuration, require_client_authentication=True
+            server_credentials(identity, self._accepted), self._reconfigured, require_client_authentication=True
         )
         _check_free(listen)
         try:
@@ -144,10 +145,18 @@ class Endpoint(rpc.PartyServicer):
             for channel in self._channels.values():
                 channel.close()
 
-    def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        """Read at each handshake, so that a new approval needs no restart."""
-        peers = self._handlers.peers().values()
-        return server_credentials(self._identity, [self._identity.der, *(peer.certificate for peer in peers)])
+    def _certificates(self) -> frozenset[bytes]:
+        return frozenset((self._identity.der, *(peer.certificate for peer in self._handlers.peers().values())))
+
+    def _reconfigured(self) -> grpc.ServerCertificateConfiguration | None:
+        """Asked at each handshake, so that a new approval needs no restart. None: as before. A new configuration at
+        every handshake would crash gRPC: it replaces the old one while another handshake takes it up (seen in 1.85)."""
+        certificates = self._certificates()
+        with self._lock:
+            if certificates == self._accepted:
+                return None
+            self._accepted = certificates
+        return server_credentials(self._identity, certificates)
 
     # ---- towards others
 
