@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 GROUPABLE_VALUES = 1_000
-"""A group key has fewer values than this."""
+"""An integer that is a group key has fewer values than this."""
 
 Kind = Literal["integer", "decimal", "category", "boolean"]
 KeyValue = int | str | bool | None
@@ -35,7 +35,7 @@ class Column:
 
     @property
     def is_groupable(self) -> bool:
-        return self.kind != "decimal" and self.size < GROUPABLE_VALUES
+        return self.kind in ("category", "boolean") or (self.kind == "integer" and self.size < GROUPABLE_VALUES)
 
     def value(self, code: int) -> KeyValue:
         """The value with number `code` (0 to size - 1) in declared order."""

@@ -97,7 +97,7 @@ def test_every_answer_is_that_of_the_pooled_data(tmp_path: Path, scheme: str, co
         """)
         assert worth["rows"] == [list(row) for row in expected]
         wide = cluster.result("wide", "alpha")
-        assert wide["scheme"] == {"additive": "additive over Z_2^128", "shamir": "shamir over GF(2^127-1)"}[scheme]
+        assert wide["algebra"] == {"additive": "Z_2^128", "shamir": "GF(2^127-1)"}[scheme]
         exact = sum(Fraction(int(a)) ** 4 for (a,) in pooled("SELECT amount * 100 FROM sales WHERE amount IS NOT NULL"))
         assert Fraction(wide["rows"][0][0]) == exact / 10**8
 

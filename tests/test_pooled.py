@@ -11,7 +11,7 @@ import pytest
 from parties.data.home import TableSource, compute
 from parties.data.pooled import differences, pooled_answer
 from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Not, Number, Reference, Text
-from protocols.planning.execute import Answer, answer
+from protocols.planning.execute import answer
 from protocols.planning.plan import Security, plan_query
 from protocols.planning.query import KeyOutput, Query, StatisticOutput
 from protocols.statistics import BY_NAME
@@ -79,7 +79,7 @@ def agree(of, sources=SOURCES, security=SECURITY):
     """The pooled rows, after the planned answer was found within its own bounds of them."""
     pooled = pooled_answer(of, sources)
     got = planned(of, sources, security)
-    for difference, bound in zip(differences(got, pooled), got.error_bound, strict=True):
+    for difference, bound in zip(differences(got.rows, pooled), got.error_bound, strict=True):
         assert difference <= bound
     return pooled
 
@@ -188,8 +188,9 @@ def test_a_histogram_of_decimals_on_the_edges(small):
 
 def test_differences():
     pooled = [(1, Fraction(1, 3), None, "x", True), (2, Fraction(5), Fraction(1, 2), "y", None)]
-    same = Answer(("a", "b", "c", "d", "e"), ((1, 1 / 3, None, "x", True), (2, Decimal("5.00"), 0.5, "y", None)), (0,) * 5)
+    same = [(1, 1 / 3, None, "x", True), (2, Decimal("5.00"), 0.5, "y", None)]
     assert differences(same, pooled) == [0, float(abs(Fraction(1, 3) - Fraction(1 / 3))), 0, 0, 0]
-    other = Answer(same.columns, ((1, None, 0, "y", 1), (4, 5, 0.25, "y", None)), (0,) * 5)
-    assert differences(other, pooled) == [2, float("inf"), float("inf"), float("inf"), float("inf")]
-    assert differences(Answer(same.columns, same.rows[:1], (0,) * 5), pooled) == [float("inf")] * 5
+    other = [(1, None, 0, "y", 1), (4, 5, 0.25, "y", None)]
+    infinite = float("inf")
+    assert differences(other, pooled) == [2, infinite, infinite, infinite, infinite]
+    assert differences(same[:1], pooled) == [infinite] * 5

@@ -51,7 +51,7 @@ def print_disclosed(result: dict[str, Any], console: Console) -> None:
 
 
 def print_assumptions(result: dict[str, Any], console: Console) -> None:
-    console.print(f"{result['scheme']}; parties {', '.join(result['parties'])}; spec {result['digest'][:16]}")
+    console.print(f"{result['scheme']} over {result['algebra']}; parties {', '.join(result['parties'])}; spec {result['digest'][:16]}")
     for line in result["assumptions"]:
         console.print(f"assumes: {line}")
 

@@ -4,7 +4,6 @@ It shares as little as it can with what it checks: columns are encoded by the en
 joins, and every statistic comes from its `reference` over the rows' values, in exact integers and fractions.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -15,8 +14,9 @@ from sqlglot import exp
 
 from parties.data.render import all_of, cast, integer_type, render, text
 from parties.data.source import DIALECT, TableSource, connect, open_source, run
-from protocols.expression import Bin, Node, Reference, magnitude, not_null
+from protocols.expression import Node, Reference, magnitude, not_null
 from protocols.planning.query import Query, StatisticOutput
+from protocols.statistics import histogram
 from protocols.statistics.base import Value
 from protocols.tables import Column, KeyValue, Table
 
@@ -45,7 +45,7 @@ def pooled_answer(query: Query, sources: Sources) -> list[PooledRow]:
             _pool(connection, table, source)
         if query.histogram is not None:
             (values,), _ = _fetch(connection, query, [query.histogram.operand], held[0][1])
-            return _histogram(query.histogram, values)
+            return [*histogram.reference(query.histogram, values)]
         return _grouped(connection, query, held[0][1])
     finally:
         connection.close()
@@ -189,23 +189,3 @@ def _grouped(connection: duckdb.DuckDBPyConnection, query: Query, source: TableS
                 line.append(of_key[selected.key])
         answer.append(tuple(line))
     return answer
-
-
-def _histogram(bins: Bin, values: Sequence[int | None]) -> list[PooledRow]:
-    """Every distinct value is put, as a fraction, between the edges."""
-    unit = 10**bins.digits
-    start, stop = Fraction(bins.start, unit), Fraction(bins.stop, unit)
-    step = (stop - start) / bins.bins
-    edges = [start + step * number for number in range(bins.bins + 1)]
-    counts = [0] * (bins.bins + 2)
-    for value, count in Counter(values).items():
-        if value is None:
-            continue
-        x = Fraction(value, 10**bins.operand.scale)
-        if x < start:
-            counts[0] += count
-        elif x > stop:
-            counts[-1] += count
-        else:
-            counts[min((x - start) // step, bins.bins - 1) + 1] += count
-    return list(zip([None, *edges], [*edges, None], counts, strict=True))

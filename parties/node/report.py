@@ -39,7 +39,8 @@ def report(
             "seconds": {phase: round(value, 6) for phase, value in seconds.items()},
         },
         "parties": list(plan.security.parties),
-        "scheme": f"{plan.scheme.name} over {plan.scheme.algebra.name}",
+        "scheme": plan.scheme.name,
+        "algebra": plan.scheme.algebra.name,
         "assumptions": assumptions(plan),
     }
 

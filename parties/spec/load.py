@@ -93,6 +93,7 @@ class _Checker:
         self.file = file
         self.names = tuple(sorted(file.parties))
         self.problems: list[Problem] = []
+        self.unsound: set[str] = set()  # tables whose queries can be read, but not planned
 
     def spec(self, digest: str) -> Spec:
         file = self.file
@@ -165,8 +166,11 @@ class _Checker:
         return Security(self.names, stanza.scheme, stanza.colluding, stanza.triples)
 
     def _table(self, name: str, stanza: TableStanza) -> Table | None:
-        place, before = f"tables.{name}", len(self.problems)
+        place, started = f"tables.{name}", len(self.problems)
         columns = {n: self._column(f"{place}.columns.{n}", n, column) for n, column in stanza.columns.items()}
+        if len(self.problems) > started:
+            self.unsound.add(name)
+        before = len(self.problems)
         if stanza.owner is not None and stanza.holders is not None:
             self.say(f"{place}.holders", "an owned table is held by its owner: remove holders, or owner and key")
         if (stanza.owner is None) != (stanza.key is None):
@@ -189,10 +193,9 @@ class _Checker:
         if len(self.problems) > before:
             return None
         holders = (stanza.owner,) if stanza.owner is not None else tuple(sorted(stanza.holders or self.names))
-        checked = {n: column for n, column in columns.items() if column is not None}
-        return Table(name, checked, stanza.max_rows, holders, stanza.owner, tuple(stanza.key or ()))
+        return Table(name, columns, stanza.max_rows, holders, stanza.owner, tuple(stanza.key or ()))
 
-    def _column(self, place: str, name: str, stanza: AnyColumn) -> Column | None:
+    def _column(self, place: str, name: str, stanza: AnyColumn) -> Column:
         if isinstance(stanza, CategoryColumn):
             if len(set(stanza.values)) < len(stanza.values):
                 self.say(f"{place}.values", "names one twice")
@@ -232,7 +235,7 @@ class _Checker:
             if problem.table not in broken:  # what is wrong with that table has been said
                 self.say(f"{place}.sql, line {problem.line}, column {problem.column}", problem.message)
             return None
-        if security is None or not all(known):
+        if security is None or not all(known) or any(table.name in self.unsound for table in query.tables):
             return None
         try:
             return plan_query(query, security)

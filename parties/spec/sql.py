@@ -284,7 +284,7 @@ class _Reader:
                 self.fail(item, f"{key} is a decimal: group by an integer, a category or a boolean")
             if not key.column.is_groupable:
                 self.fail(
-                    item, f"{key} has {key.column.size:,} values, and a group key fewer than {GROUPABLE_VALUES:,}: narrow its bounds"
+                    item, f"{key} has {key.column.size:,} values, and an integer group key fewer than {GROUPABLE_VALUES:,}: narrow its bounds"
                 )
             if key in keys:
                 self.fail(item, f"{key} is there twice")

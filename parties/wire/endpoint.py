@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import grpc
 
@@ -121,8 +121,10 @@ class Endpoint(rpc.PartyServicer):
         )
         rpc.add_PartyServicer_to_server(self, self._server)
         self._accepted = self._certificates()
+        # typed by the stubs as never None
+        reconfigured = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._reconfigured)
         credentials = grpc.dynamic_ssl_server_credentials(
-            server_credentials(identity, self._accepted), self._reconfigured, require_client_authentication=True
+            server_credentials(identity, self._accepted), reconfigured, require_client_authentication=True
         )
         _check_free(listen)
         try:

@@ -2,6 +2,8 @@
 
 A histogram is COUNT grouped by the number of the bin; the plan treats it so."""
 
+from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 
 from protocols.expression import Bin
@@ -26,3 +28,24 @@ def edges(bins: Bin) -> list[tuple[Value, Value]]:
     else:
         values = [float(edge / unit) for edge in exact]
     return [*zip([None, *values], [*values, None], strict=True)]
+
+
+def reference(bins: Bin, values: Sequence[int | None]) -> list[tuple[Fraction | None, Fraction | None, int]]:
+    """The rows from the pooled values themselves, for tests and the demo: every distinct value is put, as a fraction,
+    between the exact edges."""
+    unit = 10**bins.digits
+    start, stop = Fraction(bins.start, unit), Fraction(bins.stop, unit)
+    step = (stop - start) / bins.bins
+    exact = [start + step * number for number in range(bins.bins + 1)]
+    counts = [0] * (bins.bins + 2)
+    for value, count in Counter(values).items():
+        if value is None:
+            continue
+        x = Fraction(value, 10**bins.operand.scale)
+        if x < start:
+            counts[0] += count
+        elif x > stop:
+            counts[-1] += count
+        else:
+            counts[min((x - start) // step, bins.bins - 1) + 1] += count
+    return list(zip([None, *exact], [*exact, None], counts, strict=True))
