@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint proto install clean
+.PHONY: demo test test-slow lint proto docs install clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/comity demo
@@ -21,6 +21,9 @@ lint: $(VENV)/.installed
 
 proto: $(VENV)/.installed   ## make the wire code from proto/ anew
 	$(BIN)/python -m parties.wire.generate
+
+docs: $(VENV)/.installed   ## write docs/spec.md anew
+	$(BIN)/python -m parties.cli.reference
 
 install: $(VENV)/.installed
 

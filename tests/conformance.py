@@ -367,7 +367,7 @@ def session(ctx: Context, mine: Sequence[int]) -> dict[str, Report]:
             opened = reveal(ctx, *result)
             result = [opened] if len(result) == 1 else opened
         reports[name] = Report(
-            None if result[0] is None else [value.tolist() for value in result],
+            None if result[0] is None else [np.asarray(value).tolist() for value in result],
             case.cost(ctx),
             Cost(now.rounds - before.rounds, now.bytes - before.bytes, now.triples - before.triples),
             sum(len(payload) for _, _, payload in messages),

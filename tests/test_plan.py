@@ -218,6 +218,7 @@ def test_a_grouped_average_opens_sum_and_count_and_says_so():
     assert plan.disclosures[2:] == (
         Disclosure("the same values for delta and jetblue together, by taking away united's own", 6, ("united",), True),
         Disclosure("the same values for jetblue and united together, by taking away delta's own", 6, ("delta",), True),
+        Disclosure("the same values for one of them alone, where 2 of delta, jetblue, united pool their own", 6, to, True),
     )
 
 
@@ -248,6 +249,23 @@ def test_a_table_of_one_company_or_two_is_disclosed_as_that():
     assert implied("delta", "united", receivers=("united", "jetblue")) == [
         ("the same values for delta, by taking away united's own", ("united",))
     ]
+
+
+def test_what_companies_that_pool_learn_is_disclosed():
+    def implied(colluding: int, *receivers: str) -> list[str]:
+        parties = ("delta", "jetblue", "outsider", "united", "virgin")
+        held = table(DISTANCE, holders=("delta", "jetblue", "united", "virgin"))
+        q = query(select("SUM", column(held, "distance")), tables=(held,), receivers=receivers)
+        plan = plan_query(q, Security(parties, "additive", colluding))
+        return [d.what for d in plan.disclosures if d.implied and "pool" in d.what]
+
+    assert implied(1, "united") == []
+    four = "delta, jetblue, united, virgin pool their own"
+    assert implied(2, "united") == [f"the same values for 2 of them together, where 2 of {four}"]
+    assert implied(3, "united") == implied(4, "united") == [f"the same values for one of them alone, where 3 of {four}"]
+    # a receiver without rows is one of those that pool
+    assert implied(2, "outsider") == [f"the same values for 3 of them together, where 1 of {four} with a receiver"]
+    assert implied(4, "outsider") == [f"the same values for one of them alone, where 3 of {four} with a receiver"]
 
 
 def test_a_nullable_column_opens_its_own_count_and_a_known_one_does_not():

@@ -12,7 +12,7 @@ from parties.governance.approval import membership
 from parties.node.config import read_config
 from parties.spec.load import Spec, load
 from parties.wire import identity
-from protocols.planning.explain import assumptions, at_home, steps
+from protocols.planning.explain import assumptions, at_home, said_by_statistics, steps
 from protocols.planning.plan import Plan
 
 SPEC = click.argument("spec", type=click.Path(path_type=Path))
@@ -77,6 +77,7 @@ def _explained(spec: Spec, plan: Plan) -> Iterable[str]:
     for item in plan.disclosures:
         word = "implied" if item.implied else "opened"
         yield f"  {word}: {item.what}: {item.cells:,} value{'s' * (item.cells != 1)}, to {', '.join(item.to)}"
+    yield from (f"  {line}" for line in said_by_statistics(plan))
     yield f"\nProven ranges (greatest magnitude; {scheme.algebra.name} is used up to {scheme.algebra.bound:,})"
     yield from (f"  {what}: {largest:,}" for what, largest in plan.ranges)
     yield "\nCost (payload a party hands to its channels)"

@@ -14,10 +14,10 @@ from parties.spec.load import explain_validation
 FILE = "node.toml"
 
 
-class _Table(BaseModel):
+class TableStanza(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    source: Annotated[str, Field(description="the data: a Parquet or CSV file, relative to node.toml", min_length=1)]
+    source: Annotated[str, Field(description="the data: a Parquet, CSV or JSON file", min_length=1)]
     sql: Annotated[
         str | None,
         Field(description="this company's own view that gives the agreed columns: `SELECT ... FROM source`"),
@@ -30,11 +30,11 @@ class NodeFile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Annotated[str, Field(description="this company's name in the spec", pattern=r"^[a-z][a-z0-9-]*$")]
-    listen: Annotated[str, Field(description="where the node listens: host:port", pattern=r"^[^\s]+:[0-9]{1,5}$")]
+    listen: Annotated[str, Field(description="where the node listens: `host:port`", pattern=r"^[^\s]+:[0-9]{1,5}$")]
     deadline: Annotated[
         float, Field(description="seconds of a peer's silence after which a session fails", ge=1, le=3600, strict=False)
     ] = 20
-    tables: Annotated[dict[str, _Table], Field(description="where this company's part of each table is")] = {}
+    tables: Annotated[dict[str, TableStanza], Field(description="where this company's part of each table is")] = {}
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,6 @@ def starting_config(name: str, listen: str) -> str:
         f'name = "{name}"\nlisten = "{listen}"\n\n'
         "# Where this company's part of each table of the spec is, for instance:\n"
         "# [tables.flights]\n"
-        '# source = "flights.parquet"           # Parquet or CSV, relative to this file\n'
+        '# source = "flights.parquet"           # Parquet, CSV or JSON, relative to this file\n'
         '# sql = "SELECT ... FROM source"       # optional: a view of your own that gives the agreed columns\n'
     )

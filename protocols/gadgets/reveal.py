@@ -41,8 +41,8 @@ def open_residues(ctx: Context, shares: Sequence[Share], to: Iterable[PartyId], 
 def reveal(ctx: Context, *shares: Share, to: Iterable[PartyId] | None = None) -> Any:
     """Opens `shares` to the parties `to` (default: all), together in one round.
 
-    Returns the values (integers; floats where the share has a scale), one array for each share, the array itself
-    for a single one; None at a party that is no receiver.
+    Returns the values (integers; floats where the share has a scale), one array for each share, a number for a share
+    without dimensions; for a single share the value itself. None at a party that is no receiver.
 
     Discloses exactly the values, to the receivers alone; no share of them goes to anybody else. One round; each
     party sends each other receiver one element a value.
@@ -52,6 +52,7 @@ def reveal(ctx: Context, *shares: Share, to: Iterable[PartyId] | None = None) ->
         return None
     decode = ctx.scheme.algebra.decode
     values = [fixed_point.decode(decode(x), share.scale) for x, share in zip(opened, shares, strict=True)]
+    values = [value.item() if value.ndim == 0 else value for value in values]
     return values[0] if len(values) == 1 else values
 
 

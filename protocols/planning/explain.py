@@ -1,6 +1,7 @@
 """What a plan will do, in words: for the person who decides whether it may."""
 
 from protocols.planning.plan import Plan
+from protocols.planning.query import StatisticOutput
 
 
 def assumptions(plan: Plan) -> list[str]:
@@ -28,6 +29,16 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
         text = what + (f" for each {keys}" if keys else "") + f" over {task.table.name}" + (f" where {where}" if where else "")
         described.append((", ".join(task.table.holders), text, f"{len(task.measures) * task.cells:,} numbers"))
     return described
+
+
+def said_by_statistics(plan: Plan) -> list[str]:
+    """What the receivers learn of each selected statistic, beyond the answer."""
+    outputs = [output for output in plan.query.select if isinstance(output, StatisticOutput)]
+    return [
+        f"{output.name}: {output.function}({'*' if output.argument is None else output.argument}) gives the receivers "
+        f"{output.statistic.discloses}"
+        for output in outputs
+    ]
 
 
 def steps(plan: Plan) -> list[str]:

@@ -137,6 +137,17 @@ class Plan:
                         (receiver,),
                         implied=True,
                     ))
+            is_held_by_receivers = not set(holders).isdisjoint(query.receivers)
+            pooling = min(self.security.colluding - (not is_held_by_receivers), len(holders) - 1)
+            if pooling > is_held_by_receivers:
+                left = len(holders) - pooling
+                listed.append(Disclosure(
+                    f"the same values for {'one of them alone' if left == 1 else f'{left} of them together'}, where {pooling} of "
+                    f"{', '.join(holders)} pool their own{'' if is_held_by_receivers else ' with a receiver'}",
+                    self.values_opened,
+                    query.receivers,
+                    implied=True,
+                ))
         return tuple(listed)
 
     @cached_property

@@ -1,0 +1,130 @@
+"""Writes docs/spec.md from the models and tables that the code itself reads: `make docs`."""
+
+import sys
+import types
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from parties.node.config import NodeFile
+from parties.node.config import TableStanza as NodeTable
+from parties.spec import models, sql
+from protocols.expression import Number
+from protocols.statistics import ALL, histogram
+from protocols.statistics.base import Statistic
+from protocols.tables import GROUPABLE_VALUES
+
+FILE = Path(__file__).parents[2] / "docs/spec.md"
+
+SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
+    ("The file", "All companies share and approve one TOML file.", models.SpecFile),
+    ("`[parties.NAME]` and `[dealer]`", "Printed by `comity init`.", models.NodeStanza),
+    ("`[security]`", "", models.SecurityStanza),
+    ("`[tables.NAME]`", "A table that the companies hold in the same form, or that one of them owns.", models.TableStanza),
+    ('`type = "integer"`', "", models.IntegerColumn),
+    ('`type = "decimal"`', "", models.DecimalColumn),
+    ('`type = "category"`', "", models.CategoryColumn),
+    ('`type = "boolean"`', "", models.BooleanColumn),
+    ("`[queries.NAME]`", "", models.QueryStanza),
+)
+NODE_SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
+    ("node.toml", "What is one company's own, in its node's folder. Paths are relative to the file.", NodeFile),
+    ("node.toml: `[tables.NAME]`", "", NodeTable),
+)
+
+
+def markdown() -> str:
+    return "\n".join([
+        "# Reference: the spec, its SQL, and node.toml",
+        "",
+        "Generated from the code by `make docs`; a test fails where the two differ. Party names are of the form "
+        "`[a-z][a-z0-9-]*`, names of tables, columns and queries `[a-z][a-z0-9_]*`. `comity check SPEC` lists every problem "
+        "of a file with its place.",
+        "",
+        *_sections(SECTIONS),
+        *_sql(),
+        *_sections(NODE_SECTIONS),
+    ])  # fmt: skip
+
+
+def _sections(sections: Iterable[tuple[str, str, type[BaseModel]]]) -> Iterator[str]:
+    for title, lead, model in sections:
+        yield from (f"## {title}", "")
+        if lead:
+            yield from (lead, "")
+        yield from ("| key | value | default | meaning |", "|---|---|---|---|")
+        for name, info in sorted(model.model_fields.items(), key=lambda field: field[0] != "type"):
+            default = "required" if info.default is PydanticUndefined else _default(info.default)
+            yield f"| `{name}` | {_kind(info.annotation)} | {default} | {info.description} |".replace("\n", " ")
+        yield ""
+
+
+def _default(value: object) -> str:
+    if value in (None, {}, ""):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _kind(annotation: Any) -> str:
+    """In words."""
+    origin = get_origin(annotation)
+    if hasattr(annotation, "__metadata__"):
+        return _kind(annotation.__origin__)
+    if origin is Literal:
+        return " or ".join(f"`{value!r}`".replace("'", '"') for value in get_args(annotation))
+    if origin in (Union, types.UnionType):
+        kinds = [_kind(part) for part in get_args(annotation) if part is not type(None)]
+        return " or ".join(dict.fromkeys(kinds))
+    if origin is list:
+        return f"list of {_kind(get_args(annotation)[0])}"
+    if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return "table"
+    return {str: "text", int: "integer", float: "number", bool: "`true` or `false`"}[annotation]
+
+
+def _sql() -> Iterator[str]:
+    yield from ("## SQL", "", *(
+        "One SELECT in DuckDB's dialect over one agreed table, or over a shared table joined with one company's table. "
+        "The text is parsed, checked and rendered anew; it never reaches an engine.",
+        "",
+        "- Row expressions, computed at home: columns, literals, `+ - *`, comparisons, `IN`, `BETWEEN`, `IS NULL`, `AND`, `OR`, `NOT`, "
+        "`CASE`. All arithmetic is exact.",
+        "- `WHERE` takes a condition on rows.",
+        f"- `GROUP BY` names columns: categories, booleans, and integers of fewer than {GROUPABLE_VALUES:,} values. Every combination of "
+        "declared values is in the answer, in declared order, `false` before `true`; a nullable key adds a NULL group, last. "
+        f"An answer has at most {sql.CELLS:,} cells.",
+        "- `JOIN table USING (key)` joins a shared table with one that has `owner` and `key`, on all of its key. Each condition, and each "
+        f"factor of a product, uses columns of one of the two; {', '.join(sql.IN_JOIN)} are possible; no GROUP BY. The key has at most "
+        f"{sql.JOIN_CELLS:,} combinations of declared values.",
+        "",
+    ))  # fmt: skip
+    yield from ("| aggregate | what the receivers learn | over no values |", "|---|---|---|")
+    for statistic in ALL:
+        for name in statistic.names:
+            forms = [f"`{name}(x)`", *([f"`{name}(*)`"] if statistic.takes_star else [])]
+            yield f"| {', '.join(forms)} | {statistic.discloses} | {_over_nothing(statistic, name)} |"
+    yield f"| `{histogram.NAME}(x, lower, upper, bins)` | the count of each bin | 0 |"
+    yield from ("", "`VAR_SAMP` and `STDDEV_SAMP` are NULL over a single value, too.")
+    yield from ("", *(
+        f"`{histogram.NAME}` stands alone in its SELECT, and gives the columns {', '.join(f'`{c}`' for c in histogram.COLUMNS)}: a row a bin "
+        "(`[a, b)`, the last one closed), and a first and a last row for what lies outside. NULLs are not counted.",
+        "",
+        "What is not supported is refused with its place; some of it with the nearest thing that is:",
+        "",
+    ))  # fmt: skip
+    for hint in sorted({*sql.HINTS.values(), *sql.NODE_HINTS.values()}):
+        yield "- " + hint.replace("*", "\\*")
+    yield ""
+
+
+def _over_nothing(statistic: Statistic, name: str) -> str:
+    answer = statistic.reference(name, Number(0), [])
+    return "NULL" if answer is None else str(answer)
+
+
+if __name__ == "__main__":
+    FILE.write_text(markdown(), encoding="utf-8")
+    sys.stdout.write(f"wrote {FILE}\n")
