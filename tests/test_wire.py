@@ -1,8 +1,12 @@
 """Attacks on the wire: wrong certificates, replayed and altered messages, nonsense, floods."""
 
+import socket
+import ssl
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -151,6 +155,95 @@ def test_without_a_client_certificate_there_is_no_connection(alpha) -> None:
     with grpc.secure_channel(node.address, credentials, options) as channel, pytest.raises(grpc.RpcError) as raised:
         list(rpc.PartyStub(channel).Run(pb.RunRequest(), timeout=5))
     assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def _handshake(identity: Identity, address: str, folder: Path, configure: Callable[[ssl.SSLContext], object]) -> str | None:
+    """The TLS version of a connection with `identity`'s certificate, None where there is none."""
+    (folder / "both.pem").write_bytes(identity.key + identity.certificate)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    client.load_cert_chain(folder / "both.pem")
+    client.set_alpn_protocols(["h2"])
+    configure(client)
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port))) as plain, client.wrap_socket(plain) as tls:
+            return tls.version()
+    except OSError:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("version", "ciphers", "agreed"),
+    [
+        (ssl.TLSVersion.TLSv1_3, None, "TLSv1.3"),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2"),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA384", None),  # no AEAD
+        (ssl.TLSVersion.TLSv1_2, "AES128-GCM-SHA256:AES256-GCM-SHA384", None),  # no forward secrecy
+        (ssl.TLSVersion.TLSv1_1, "ALL:@SECLEVEL=0", None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_connections_are_of_forward_secrecy_and_aead(alpha, tmp_path, version, ciphers, agreed) -> None:
+    _, node, _, beta, _ = alpha
+
+    def configure(client: ssl.SSLContext) -> None:
+        client.set_ciphers(ciphers or "DEFAULT")
+        client.minimum_version = client.maximum_version = version
+
+    assert _handshake(beta, node.address, tmp_path, configure) == agreed
+
+
+def test_a_client_that_could_do_less_gets_tls_1_3(alpha, tmp_path) -> None:
+    _, node, _, beta, _ = alpha
+    assert _handshake(beta, node.address, tmp_path, lambda client: None) == "TLSv1.3"
+
+
+def test_a_new_approval_counts_from_the_next_handshake_on(alpha, tmp_path: Path) -> None:
+    _, node, handlers, beta, _ = alpha
+    renewed = create(tmp_path / "renewed", "beta")
+    assert _status(renewed, node) == grpc.StatusCode.UNAVAILABLE
+    handlers._peers["beta"] = Node("beta", "localhost:1", renewed.der)
+    assert _status(renewed, node) is None
+    assert _status(beta, node) == grpc.StatusCode.UNAVAILABLE
+    assert handlers.accepted == ["beta"]
+
+
+MANY_HANDSHAKES = """
+import sys, threading
+from pathlib import Path
+import grpc
+from parties.wire.endpoint import Endpoint, Node, dial
+from parties.wire.identity import create
+
+identities = [create(Path(sys.argv[1]) / str(i), f"p{i}") for i in range(4)]
+
+class Handlers:
+    def peers(self):
+        return {f"p{i}": Node(f"p{i}", "localhost:1", identities[i].der) for i in (1, 2, 3)}
+
+endpoint = Endpoint(identities[0], "127.0.0.1:0", Handlers())
+node = Node("p0", endpoint.address, identities[0].der)
+
+def connect(identity):
+    for _ in range(60):
+        with dial(identity, node) as channel:
+            grpc.channel_ready_future(channel).result(timeout=30)
+
+threads = [threading.Thread(target=connect, args=(identities[1 + i % 3],)) for i in range(12)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+endpoint.close()
+print("served all")
+"""
+
+
+def test_many_handshakes_at_once_do_not_crash_the_node(tmp_path: Path) -> None:
+    """In a process of its own: a new configuration at each handshake made gRPC read memory that it had freed."""
+    done = subprocess.run([sys.executable, "-c", MANY_HANDSHAKES, tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "served all\n"), done.stderr[-2000:]
 
 
 def test_a_frame_beyond_the_limit_is_not_received(alpha) -> None:
