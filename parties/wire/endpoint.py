@@ -13,8 +13,9 @@ from typing import Protocol, cast
 import grpc
 
 from mpc.errors import ComityError
+from parties.wire.frames import LARGEST_FRAME, Frame, decode, encode
 from parties.wire.identity import Identity, caller, client_credentials, fingerprint, server_credentials
-from parties.wire.stream import LARGEST_FRAME, PeerStream, Session
+from parties.wire.stream import PeerStream, Session
 from parties.wire.v1 import party_pb2 as pb
 from parties.wire.v1 import party_pb2_grpc as rpc
 
@@ -25,6 +26,8 @@ PATIENCE = 10.0
 
 CALLS = 512
 """Calls served at once: a standing link and some tens of sessions with each peer."""
+
+SERVICE = pb.DESCRIPTOR.services_by_name["Party"].full_name
 
 _COMMON = [
     ("grpc.max_receive_message_length", LARGEST_FRAME),
@@ -107,7 +110,7 @@ def _diagnosis(node: Node, start: str, patience: float) -> str:
     return f"{node.name} at {node.address} refuses this node's certificate: has it approved a spec with it?"
 
 
-class Endpoint(rpc.PartyServicer):
+class Endpoint:
     """Serves one port. `address` is the one it got (a port of 0 is replaced by a free one)."""
 
     def __init__(self, identity: Identity, listen: str, handlers: Handlers) -> None:
@@ -119,7 +122,13 @@ class Endpoint(rpc.PartyServicer):
         self._server = grpc.server(
             ThreadPoolExecutor(CALLS, "call"), options=_SERVER, maximum_concurrent_rpcs=CALLS - 8
         )
-        rpc.add_PartyServicer_to_server(self, self._server)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {
+            "Link": grpc.unary_stream_rpc_method_handler(
+                self.Link, pb.LinkRequest.FromString, pb.Invitation.SerializeToString
+            ),
+            "Session": grpc.stream_stream_rpc_method_handler(self.Session, decode, encode),
+            "Run": grpc.unary_stream_rpc_method_handler(self.Run, pb.RunRequest.FromString, pb.RunReply.SerializeToString),
+        }),))  # fmt: skip
         self._accepted = self._certificates()
         # typed by the stubs as never None
         reconfigured = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._reconfigured)
@@ -173,7 +182,8 @@ class Endpoint(rpc.PartyServicer):
         """Dials `peer` for a session."""
         ready(self.channel(peer), peer, f"start it there with `comity node` ({peer.name}'s folder)", patience)
         stream = PeerStream(peer.name, session)
-        call = rpc.PartyStub(self.channel(peer)).Session(stream.frames())
+        dialled = self.channel(peer).stream_stream(f"/{SERVICE}/Session", encode, decode)
+        call = dialled(stream.frames())
 
         def read() -> None:
             stream.read(call)
@@ -247,10 +257,12 @@ class Endpoint(rpc.PartyServicer):
                 if self._links.get(peer) is waiting:
                     del self._links[peer]
 
-    def Session(self, request_iterator: Iterator[pb.Frame], context: grpc.ServicerContext) -> Iterator[pb.Frame]:
+    def Session(self, request_iterator: Iterator[Frame], context: grpc.ServicerContext) -> Iterator[Frame]:
         peer = self.calling(context)
         first = next(request_iterator, None)
-        stream = self._handlers.accept(peer, first.hello) if first and first.HasField("hello") else None
+        stream = None
+        if isinstance(first, pb.Frame) and first.HasField("hello"):
+            stream = self._handlers.accept(peer, first.hello)
         if stream is None:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no such session")
         reader = threading.Thread(target=stream.read, args=(request_iterator,), name=f"read {peer}", daemon=True)

@@ -11,6 +11,8 @@ def generate(into: Path) -> None:
     from grpc_tools import protoc
 
     arguments = [f"--{kind}_out={into}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    beside = Path(sys.executable).parent  # the environment need not be activated
+    arguments += [f"--plugin=protoc-gen-{kind}={beside / f'protoc-gen-{kind}'}" for kind in ("mypy", "mypy_grpc")]
     source = str(ROOT / "proto/parties/wire/v1/party.proto")
     if protoc.main(["protoc", f"-I{ROOT / 'proto'}", *arguments, source]) != 0:
         raise SystemExit("protoc failed")

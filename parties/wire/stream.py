@@ -16,10 +16,9 @@ import grpc
 from mpc.channel import Payload, SessionEnded, Tag, wrong_size, wrong_tag
 from mpc.errors import ComityError, PeerError
 from mpc.schemes import PartyId
+from parties.wire.frames import Data, Frame, cut
 from parties.wire.v1 import party_pb2 as pb
 
-CHUNK = 512 << 10
-LARGEST_FRAME = 1 << 20
 MAILBOX = 64 << 20
 """Bytes of a peer's frames that wait for this node; beyond, its stream is not read until some are taken."""
 FRAME_OVERHEAD = 256
@@ -181,7 +180,7 @@ class PeerStream:
         self.ended = False
         self._outgoing: deque[pb.Frame | tuple[bytes, Tag, Payload] | None] = deque()
         self._put = threading.Condition()
-        self._mailbox: deque[pb.Data] = deque()
+        self._mailbox: deque[Data] = deque()
         self._held = 0
 
     # ---- towards the peer
@@ -204,7 +203,7 @@ class PeerStream:
             self._outgoing.append(None)
             self._put.notify()
 
-    def frames(self) -> Iterator[pb.Frame]:
+    def frames(self) -> Iterator[Frame]:
         """What gRPC sends: the frames that were put, and a beat in each second without any."""
         while True:
             with self._put:
@@ -216,20 +215,14 @@ class PeerStream:
                 yield item
                 continue
             session, tag, payload = item
-            view = memoryview(payload)
-            for start in range(0, max(len(view), 1), CHUNK):
-                part = bytes(view[start : start + CHUNK])
-                yield pb.Frame(data=pb.Data(
-                    session=session, step=tag.step, operation=tag.operation, payload=part,
-                    last=start + CHUNK >= len(view),
-                ))  # fmt: skip
+            yield from cut(session, tag.step, tag.operation, payload)
 
     def _beat(self) -> pb.Beat:
         return pb.Beat(waiting_for=self.session.waiting_for)
 
     # ---- from the peer
 
-    def read(self, frames: Iterator[pb.Frame]) -> None:
+    def read(self, frames: Iterator[Frame]) -> None:
         """Files what comes until the stream ends; runs in a thread of its own."""
         session = self.session
         try:
@@ -247,17 +240,21 @@ class PeerStream:
             if not clean:
                 session.fail(session.lost(self.name, where, f"the connection to {self.name} broke at {where}"))
 
-    def _file(self, frame: pb.Frame) -> bool:
+    def _file(self, frame: Frame) -> bool:
         """Whether to read on: until the stream ends by itself, but for nonsense."""
-        session, kind = self.session, frame.WhichOneof("kind")
-        sense = True
-        with session.changed:
-            if kind == "data":
+        session = self.session
+        if isinstance(frame, Data):
+            with session.changed:
                 session.changed.wait_for(lambda: self._held < MAILBOX or session.over)
                 if not session.over:
-                    self._mailbox.append(frame.data)
-                    self._held += len(frame.data.payload) + FRAME_OVERHEAD
-            elif kind == "beat":
+                    self._mailbox.append(frame)
+                    self._held += len(frame.payload) + FRAME_OVERHEAD
+                session.changed.notify_all()
+            return True
+        kind = frame.WhichOneof("kind")
+        sense = True
+        with session.changed:
+            if kind == "beat":
                 self.waiting_for = frame.beat.waiting_for
             elif kind == "hello" and self.hello is None:
                 self.hello = frame.hello

@@ -161,23 +161,23 @@ class Data(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     OPERATION_FIELD_NUMBER: _builtins.int
-    PAYLOAD_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
     session: _builtins.bytes
     """the session's id, 32 bytes"""
     step: _builtins.int
     operation: _builtins.str
+    last: _builtins.bool
     payload: _builtins.bytes
     """at most 1 MiB; a longer message goes in several frames"""
-    last: _builtins.bool
     def __init__(
         self,
         *,
         session: _builtins.bytes = ...,
         step: _builtins.int = ...,
         operation: _builtins.str = ...,
-        payload: _builtins.bytes = ...,
         last: _builtins.bool = ...,
+        payload: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
