@@ -4,10 +4,11 @@ sqlglot parses DuckDB's dialect; everything in its tree that is not expressly ta
 goes no further.
 """
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import sqlglot
 from sqlglot import exp
@@ -41,10 +42,10 @@ from protocols.tables import GROUPABLE_VALUES, Table
 
 DIALECT = "duckdb"
 LONGEST, DEEPEST = 10_000, 100
+NODES = 30_000
+"""More than the longest query needs: some texts make the parser try the same part over and over."""
 CELLS, JOIN_CELLS = 10_000, 100_000
 DIGITS = 38
-
-_N = TypeVar("_N", bound=Node)
 
 NAMES: dict[type[exp.Expr], str] = {
     exp.Count: "COUNT",
@@ -82,8 +83,12 @@ NODE_HINTS: dict[type[exp.Expr], str] = {
     exp.Mod: "% is not supported: use + - * and CASE",
     exp.Null: "NULL can only be tested: x IS NULL; a CASE without ELSE gives NULL",
     exp.Cast: "casts are not supported: columns have the types of the spec, and arithmetic is exact",
+    exp.TryCast: "casts are not supported: columns have the types of the spec, and arithmetic is exact",
     exp.Subquery: "subqueries are not supported: write one SELECT over an agreed table",
     exp.Select: "subqueries are not supported: write one SELECT over an agreed table",
+    exp.Exists: "subqueries are not supported: write one SELECT over an agreed table",
+    exp.Any: "subqueries are not supported: write one SELECT over an agreed table",
+    exp.All: "subqueries are not supported: write one SELECT over an agreed table",
     exp.Window: "window functions are not supported: GROUP BY gives a value a group",
     exp.Filter: "FILTER is not supported: write SUM(CASE WHEN condition THEN x END), or WHERE",
     exp.Distinct: "DISTINCT is not supported: COUNT(x) counts rows in which x is not NULL",
@@ -95,10 +100,16 @@ NODE_HINTS: dict[type[exp.Expr], str] = {
     exp.Placeholder: "parameters are not supported: write the value",
     exp.Parameter: "parameters are not supported: write the value",
     exp.Quantile: "quantiles are not supported: HISTOGRAM(x, lower, upper, bins) comes nearest",
+    exp.PercentileCont: "quantiles are not supported: HISTOGRAM(x, lower, upper, bins) comes nearest",
+    exp.PercentileDisc: "quantiles are not supported: HISTOGRAM(x, lower, upper, bins) comes nearest",
+    exp.ApproxQuantile: "quantiles are not supported: HISTOGRAM(x, lower, upper, bins) comes nearest",
     exp.Median: "MEDIAN is not supported: HISTOGRAM(x, lower, upper, bins) comes nearest",
     exp.Min: "MIN is not supported: it would disclose one row's value; HISTOGRAM comes nearest",
     exp.Max: "MAX is not supported: it would disclose one row's value; HISTOGRAM comes nearest",
 }
+IN_ROWS = "columns, + - *, comparisons, IN, BETWEEN, IS NULL, AND, OR, NOT and CASE are"
+
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what is not understood is refused here, with its place
 
 
 class SqlProblem(ComityError):
@@ -133,7 +144,16 @@ class _Reader:
         return SqlProblem(message, before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1, table)
 
     def fail(self, node: exp.Expr, message: str, table: str = "") -> NoReturn:
-        raise self.at(_offset(node), message, table)
+        raise self.at(self.offset(node), message, table)
+
+    def offset(self, node: exp.Expr) -> int:
+        """Where the node starts. sqlglot does not say it of all functions: then the name before the first part it knows."""
+        start = _offset(node)
+        if isinstance(node, exp.Func) and "start" not in node.meta:
+            names = "|".join(map(re.escape, type(node).sql_names()))
+            opening = re.search(rf"\b({names})\b[\s(]*(WHEN\b[\s(]*)?$", self.sql[:start], re.IGNORECASE)
+            return opening.start() if opening else start
+        return start
 
     def only(self, node: exp.Expr, *allowed: str) -> None:
         """Refuses every part of `node` that is not in `allowed`."""
@@ -142,18 +162,23 @@ class _Reader:
                 continue
             part = value[0] if isinstance(value, list) else value
             hint = HINTS.get(key) or (NODE_HINTS.get(type(part)) if isinstance(part, exp.Expr) else None)
-            message = hint or f"{key.strip('_').upper()} is not supported here"
+            text = part.sql(DIALECT)[:60] if isinstance(part, exp.Expr) else part if isinstance(part, str) else ""
+            message = hint or f"{text or key.strip('_').upper()} is not supported here"
             found = re.search(rf"\b{key.strip('_')}\b", self.sql, re.IGNORECASE)
+            if key in ("db", "catalog"):
+                self.fail(node, message)
             if isinstance(part, exp.Expr) and _has_place(part):
                 self.fail(part, message)
             raise self.at(found.start() if found else _offset(node), message)
 
-    def refuse(self, node: exp.Expr, where: str) -> NoReturn:
+    def refuse(self, node: exp.Expr, where: str, functions: Collection[str] = ()) -> NoReturn:
         if type(node) in NODE_HINTS:
             self.fail(node, NODE_HINTS[type(node)])
-        if isinstance(node, exp.Func):
-            function = node.name.upper() if type(node) is exp.Anonymous else node.sql_name()
-            self.fail(node, f"the function {function} is not supported {where}: {nearest(function, [*BY_NAME, histogram.NAME])}")
+        written = re.match(r"\w+(?=\s*\()", self.sql[self.offset(node) :])
+        if isinstance(node, exp.Func) and written:
+            function = written[0].upper()
+            hint = nearest(function, functions) if functions else IN_ROWS
+            self.fail(node, f"the function {function} is not supported {where}: {hint}")
         self.fail(node, f"{node.sql(DIALECT)[:60]} is not supported {where}")
 
     # ---- the statement
@@ -162,13 +187,16 @@ class _Reader:
         select = self.statement()
         self.only(select, "expressions", "from_", "joins", "where", "group")
         tables = self.tables(select)
+        if not select.expressions:
+            self.fail(select, f"select an aggregate: {', '.join(BY_NAME)}")
         where = self.where(select.args.get("where"))
         group_by = self.group_by(select.args.get("group"), where)
         outputs = [self.output(item) for item in select.expressions]
         bins = [item for item in outputs if isinstance(item, Bin)]
         if bins:
             if len(outputs) > 1 or group_by or len(tables) > 1:
-                self.fail(select.expressions[0], "HISTOGRAM stands alone: one table, nothing beside it, no GROUP BY")
+                item = select.expressions[outputs.index(bins[0])]
+                self.fail(item, "HISTOGRAM stands alone: one table, nothing beside it, no GROUP BY")
             return Query(name, tables, where, (), (), receivers, bins[0])
         chosen = tuple(item for item in outputs if not isinstance(item, Bin))
         self.check_outputs(select, chosen, group_by)
@@ -176,13 +204,17 @@ class _Reader:
 
     def statement(self) -> exp.Select:
         try:
-            statements = [statement for statement in sqlglot.parse(self.sql, read=DIALECT) if statement is not None]
+            parsed = sqlglot.parse(self.sql, read=DIALECT, error_message_context=LONGEST, max_nodes=NODES)
         except ParseError as error:
-            first = error.errors[0] if error.errors else {}
-            message = str(first.get("description") or "this is no SQL")
-            raise SqlProblem(f"not understood: {message}", int(first.get("line") or 1), int(first.get("col") or 1)) from None
-        except TokenError:
-            raise SqlProblem("not understood: a quote or comment does not end", 1, 1) from None
+            raise self.not_understood(error) from None
+        except TokenError as error:
+            opening = re.search(r"^Missing .* from \d+:(\d+)$", str(error.__cause__))
+            offset = int(opening[1]) if opening else self.sql.rfind("/*")
+            if offset < 0:
+                raise SqlProblem("not understood: this is no SQL", 1, 1) from None
+            raise self.at(offset, "not understood: a quote or comment does not end") from None
+        # a comment after the semicolon is a statement of its own
+        statements = [statement for statement in parsed if statement is not None and not isinstance(statement, exp.Semicolon)]
         if not statements:
             raise SqlProblem("is empty: write one SELECT", 1, 1)
         if len(statements) > 1:
@@ -192,10 +224,22 @@ class _Reader:
             if node.depth > DEEPEST:
                 self.fail(node, f"nested too deeply (more than {DEEPEST} levels)")
         if isinstance(select, exp.SetOperation):
-            self.fail(select, "UNION, INTERSECT and EXCEPT are not supported: write two queries")
+            self.fail(select.expression, "UNION, INTERSECT and EXCEPT are not supported: write two queries")
         if not isinstance(select, exp.Select):
-            self.fail(select, "a query is one SELECT over an agreed table")
+            raise self.at(len(self.sql) - len(self.sql.lstrip()), "a query is one SELECT over an agreed table")
         return select
+
+    def not_understood(self, error: ParseError) -> SqlProblem:
+        first = error.errors[0] if error.errors else {}
+        message = str(first.get("description"))
+        if message.startswith("Maximum number of AST nodes"):
+            return SqlProblem("nested too deeply", 1, 1)
+        if message.startswith("Required keyword"):
+            message = "something is missing here"
+        elif message == "Invalid expression / Unexpected token":
+            message = f"unexpected {first['highlight'][:60]}"
+        message = re.sub(r",? but got <Token.*", "", message)
+        return self.at(len(str(first.get("start_context") or "")), f"not understood: {message[:1].lower()}{message[1:]}")
 
     def tables(self, select: exp.Select) -> tuple[Table, ...]:
         source = select.args.get("from_")
@@ -209,10 +253,11 @@ class _Reader:
         if len(joins) > 1:
             self.fail(joins[1], "one join at most: a shared table with one company's table")
         join = joins[0]
-        self.only(join, "this", "using", "kind", "on")
+        self.only(join, "this", "using", "kind", "side", "method", "on")
         second = self.table(join.this)
-        hint = "a shared table joins one company's table (owner and key in the spec): JOIN ... USING (its key)"
-        if str(join.args.get("kind") or "INNER").upper() != "INNER" or (first.owner is None) == (second.owner is None):
+        kinds = [str(join.args.get(part) or "INNER").upper() for part in ("kind", "side", "method")]
+        if set(kinds) != {"INNER"} or (first.owner is None) == (second.owner is None):
+            hint = "a shared table joins one company's table (owner and key in the spec): JOIN ... USING (its key)"
             self.fail(join.this, hint)
         shared, owned = (first, second) if first.owner is None else (second, first)
         key = ", ".join(owned.key)
@@ -231,15 +276,17 @@ class _Reader:
                 )
         cells = prod(owned.columns[column].size for column in owned.key)
         if cells > JOIN_CELLS:
-            self.fail(join.this, f"the key of {owned.name} has {cells:,} cells, and a join at most {JOIN_CELLS:,}: narrow its bounds")
+            most = f"and a join at most {JOIN_CELLS:,}: narrow its bounds"
+            self.fail(join.this, f"the key of {owned.name} has {_many(cells)} cells, {most}")
         self.shared, self.using = shared, frozenset(owned.key)
         return shared, owned
 
     def table(self, node: exp.Expr) -> Table:
-        if not isinstance(node, exp.Table):
-            self.refuse(node, "in FROM")
-        self.only(node, "this", "alias")
-        if not isinstance(node.this, exp.Identifier):
+        if isinstance(node, exp.Subquery):
+            self.fail(node, NODE_HINTS[exp.Subquery])
+        if isinstance(node, exp.Table):
+            self.only(node, "this", "alias")
+        if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
             self.fail(node, f"FROM names an agreed table, and reads nothing else: {nearest('', self.declared)}")
         name, alias = node.this.name.lower(), node.args.get("alias")
         if name not in self.declared:
@@ -275,6 +322,8 @@ class _Reader:
         self.only(node, "expressions")
         if self.shared is not None:
             self.fail(node, "no GROUP BY with a join yet")
+        if not node.expressions:
+            self.fail(node, "GROUP BY names columns of the table")
         keys: list[Reference] = []
         for item in node.expressions:
             if not isinstance(item, exp.Column):
@@ -292,7 +341,7 @@ class _Reader:
         known = not_null(where)
         cells = prod(Key(key, key.nullable(known)).size for key in keys)
         if cells > CELLS:
-            self.fail(node.expressions[0], f"{cells:,} groups, and an answer has at most {CELLS:,}: group by less")
+            self.fail(node.expressions[0], f"{_many(cells)} groups, and an answer has at most {CELLS:,}: group by less")
         return tuple(keys)
 
     # ---- what is selected
@@ -314,9 +363,9 @@ class _Reader:
                 self.fail(item, f"HISTOGRAM has columns of its own ({', '.join(histogram.COLUMNS)}): no AS")
             return self.histogram(item)
         if function is None or function not in BY_NAME:
-            if not isinstance(item, exp.Func | exp.Window | exp.Filter) and any(self.function(part) for part in item.walk()):
+            if not isinstance(item, exp.Window | exp.Filter) and any(self.function(part) for part in item.walk()):
                 self.fail(item, "nothing is computed around an aggregate: select the aggregates, and compute with the answer")
-            self.refuse(item, "in SELECT, which takes group keys and aggregates")
+            self.refuse(item, "in SELECT, which takes group keys and aggregates", (*BY_NAME, histogram.NAME))
         return self.aggregate(item, function, alias)
 
     def function(self, node: exp.Expr) -> str | None:
@@ -345,6 +394,8 @@ class _Reader:
                 )
         elif not statistic.takes_star:
             self.fail(item, f"{function}(*) is nothing: name a column")
+        elif any(arguments[0].args.values()):
+            self.fail(arguments[0], NODE_HINTS[exp.Star])
         text = "*" if argument is None else argument
         return StatisticOutput(alias or f"{function.lower()}({text})", statistic, function, argument)
 
@@ -387,16 +438,18 @@ class _Reader:
         name, qualifier = node.this.name.lower(), node.table.lower()
         if qualifier and qualifier not in self.scope:
             self.fail(node, f"there is no table {node.table} in this query: {nearest(qualifier, self.scope)}")
-        found = [self.scope[qualifier]] if qualifier else list(self.scope.values())
-        found = [table for table in found if name in table.columns]
+        scope = {known_as: table for known_as, table in self.scope.items() if not qualifier or known_as == qualifier}
+        found = {known_as: table for known_as, table in scope.items() if name in table.columns}
         if not found:
-            known = [column for table in self.scope.values() for column in table.columns]
+            known = [column for table in scope.values() for column in table.columns]
             self.fail(node, f"there is no column {node.this.name}: {nearest(name, known)}")
-        if len(found) > 1:
+        (table, *others) = found.values()
+        if others:
             if name not in self.using or self.shared is None:
-                self.fail(node, f"both tables have a column {name}: write {found[0].name}.{name} or {found[1].name}.{name}")
-            found = [self.shared]  # a joined key is equal on both sides
-        return Reference(found[0].name, found[0].columns[name])
+                either = " or ".join(f"{known_as}.{name}" for known_as in found)
+                self.fail(node, f"both tables have a column {name}: write {either}")
+            table = self.shared  # a joined key is equal on both sides
+        return Reference(table.name, table.columns[name])
 
     def row(self, node: exp.Expr) -> Node:
         """A row expression. An ExpressionError of the tree gets its place here."""
@@ -464,13 +517,19 @@ class _Reader:
 
     def membership(self, node: exp.In) -> Node:
         self.only(node, "this", "expressions")
-        options = [self.row(option) for option in node.expressions]
-        for option, part in zip(options, node.expressions, strict=True):
+        operand, options = self.row(node.this), []
+        for part in node.expressions:
+            option = self.row(part)
             if not isinstance(option, Number | Text | Truth):
                 self.fail(part, "IN lists values written out")
+            try:
+                Membership(operand, (option,))
+            except ExpressionError as error:
+                self.fail(part, str(error))
+            options.append(option)
         if not options:
             self.fail(node, "IN lists values written out")
-        return Membership(self.row(node.this), tuple(options))
+        return Membership(operand, tuple(options))
 
     def case(self, node: exp.Case) -> Node:
         self.only(node, "this", "ifs", "default")
@@ -490,10 +549,14 @@ class _Reader:
 
     def number(self, node: exp.Literal, sign: int) -> Number:
         text = node.name.replace("_", "")
-        if not re.fullmatch(r"\d+\.?\d*|\.\d+", text) or len(text) > DIGITS:
+        if not re.fullmatch(r"\d+\.?\d*|\.\d+", text, re.ASCII) or len(text) > DIGITS:
             self.fail(node, f"{node.name[:60]} is no exact number: write digits with at most one point, at most {DIGITS}")
         whole, _, fraction = text.partition(".")
         return Number(sign * int(whole + fraction or "0"), len(fraction))
+
+
+def _many(count: int) -> str:
+    return f"{count:,}" if count < 10**15 else "over 10^15"
 
 
 def _has_place(node: exp.Expr) -> bool:
