@@ -1,6 +1,8 @@
 """Everything a protocol may touch: who it is, the scheme, the channel, random streams, a source of triples."""
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +15,18 @@ from mpc.randomness import Stream, derive
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
 
+BLOCK = 1 << 16
+"""Elements that travel as one message and are worked on together: they stay in a core's cache."""
+
+AHEAD = 8
+"""Blocks that are sent before the first is waited for."""
+
+
+def blocks(count: int, size: int = BLOCK) -> Iterator[slice]:
+    """`count` elements in blocks; an empty one where there are none."""
+    for start in range(0, max(count, 1), size):
+        yield slice(start, min(start + size, count))
+
 
 class TripleSource(Protocol):
     """Where random multiplication triples a * b = c come from (mpc/triples, one source a file)."""
@@ -20,12 +34,17 @@ class TripleSource(Protocol):
     @property
     def name(self) -> str: ...
 
+    def request(self, ctx: "Context", count: int) -> None:
+        """Sees to it that `count` triples are there or on their way, so that `take` need not wait. All parties must
+        ask for the same."""
+        ...
+
     def take(self, ctx: "Context", shape: Shape) -> tuple[Share, Share, Share]:
         """Fresh shares of a, b and c, each of `shape`; each triple is handed out once."""
         ...
 
     def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
-        """What one `take` of `count` triples costs party `me` while it runs."""
+        """What one `request` of `count` triples, and taking them, costs party `me`."""
         ...
 
 
@@ -73,32 +92,75 @@ class Context:
             self._streams[key] = Stream(derive(self._pair_keys[peer], "shares", f"{dealt_by}>{held_by}"))
         return self._streams[key]
 
-    def exchange(
-        self,
-        operation: str,
-        outgoing: Mapping[PartyId, Array],
-        incoming: Mapping[PartyId, Shape],
-        step: int | None = None,
-    ) -> dict[PartyId, Array]:
-        """One round: sends an array to each party in `outgoing`, then waits for one of the given shape from each in
-        `incoming`. All parties of a session pass here in the same order; the tag of a message says where.
+    def tag(self, operation: str) -> Tag:
+        """The next step's. All parties of a session take their steps in the same order."""
+        self._step += 1
+        return Tag(self._step - 1, operation)
 
-        `step` numbers conversations with the dealer, which does not see the other steps.
-        """
-        if step is None:
-            step, self._step = self._step, self._step + 1
-        tag, algebra = Tag(step, operation), self.scheme.algebra
-        sent = 0
-        for to, array in outgoing.items():
-            payload: Payload = algebra.to_bytes(array)
+    def send(self, to: PartyId, tag: Tag, array: Array) -> None:
+        """Hands an array of residues over, in messages of at most `BLOCK` elements; never waits. It must not change
+        after."""
+        flat, sent = array.reshape(-1), 0
+        for block in blocks(flat.size):
+            payload: Payload = self.scheme.algebra.to_bytes(flat[block])
             sent += len(payload)
             self._channel.send(to, tag, payload)
-        received = {}
-        for sender, shape in incoming.items():
-            payload = self._channel.receive(sender, tag, int(np.prod(shape)) * algebra.element_bytes)
+        self.measured += Cost(bytes=sent)
+
+    def receive(self, sender: PartyId, tag: Tag, shape: Shape) -> Array:
+        """What `sender` sends with `send`; it may be read-only."""
+        algebra, count = self.scheme.algebra, prod(shape)
+
+        def part(size: int) -> Array:
+            payload = self._channel.receive(sender, tag, size * algebra.element_bytes)
             try:
-                received[sender] = algebra.from_bytes(payload, shape)
+                return algebra.from_bytes(payload, (size,))
             except ValueError as error:
                 raise PeerError(sender, f"a message of no meaning at {tag}: {error}") from None
-        self.measured += Cost(rounds=1 if outgoing or incoming else 0, bytes=sent)
+
+        if count <= BLOCK:
+            return part(count).reshape(shape)
+        whole = np.empty(count, dtype=algebra.encode(0).dtype)
+        for block in blocks(count):
+            whole[block] = part(block.stop - block.start)
+        return whole.reshape(shape)
+
+    def exchange(
+        self, operation: str, outgoing: Mapping[PartyId, Array], incoming: Mapping[PartyId, Shape]
+    ) -> dict[PartyId, Array]:
+        """One round: sends an array to each party in `outgoing`, then waits for one of the given shape from each in
+        `incoming`."""
+        tag = self.tag(operation)
+        for to, array in outgoing.items():
+            self.send(to, tag, array)
+        received = {sender: self.receive(sender, tag, shape) for sender, shape in incoming.items()}
+        self.measured += Cost(rounds=1 if outgoing or incoming else 0)
         return received
+
+    def broadcast(
+        self, operation: str, count: int, mine: Callable[[slice], Array], rows: int = 1
+    ) -> Iterator[tuple[slice, dict[PartyId, Array]]]:
+        """One round in which every party sends all others the same, in blocks, so that sending, receiving and
+        computing go on side by side.
+
+        `mine(block)` gives this party's array, of `rows` rows, for a block of `count` columns. Yields each block with
+        the arrays of all parties, in their order.
+        """
+        tag, others = self.tag(operation), [i for i in range(self.parties) if i != self.me]
+        coming, under_way = blocks(count, BLOCK // rows), deque[tuple[slice, Array]]()
+
+        def send_next() -> None:
+            block = next(coming, None)
+            if block is not None:
+                under_way.append((block, mine(block)))
+                for to in others:
+                    self.send(to, tag, under_way[-1][1])
+
+        for _ in range(AHEAD):
+            send_next()
+        while under_way:
+            block, array = under_way.popleft()
+            parts = {i: array if i == self.me else self.receive(i, tag, array.shape) for i in range(self.parties)}
+            send_next()
+            yield block, parts
+        self.measured += Cost(rounds=1)

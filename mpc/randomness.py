@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
 SEED_BYTES = 32
-_BLOCK = bytes(1 << 20)
+_ZEROS = memoryview(bytes(1 << 20))
 
 
 class Stream:
@@ -23,18 +23,23 @@ class Stream:
             raise ValueError(f"a seed has {SEED_BYTES} bytes")
         self._encryptor = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()
 
+    def fill(self, out: NDArray[np.uint8]) -> None:
+        """Fills `out` with the next bytes."""
+        for start in range(0, out.size, len(_ZEROS)):
+            part = out[start : start + len(_ZEROS)]
+            self._encryptor.update_into(_ZEROS[: part.size], part.data)
+
     def read(self, count: int) -> bytes:
         """The next `count` bytes."""
-        if count <= len(_BLOCK):
-            return self._encryptor.update(_BLOCK[:count])
-        return b"".join(
-            self._encryptor.update(_BLOCK[: min(len(_BLOCK), count - start)]) for start in range(0, count, len(_BLOCK))
-        )
+        out = np.empty(count, dtype=np.uint8)
+        self.fill(out)
+        return out.tobytes()
 
     def words(self, shape: tuple[int, ...]) -> NDArray[np.uint64]:
-        """The next 64-bit words as an array (read-only), the same on every machine."""
-        count = int(np.prod(shape))
-        return np.frombuffer(self.read(8 * count), dtype="<u8").astype(np.uint64, copy=False).reshape(shape)
+        """The next 64-bit words as an array, the same on every machine."""
+        words = np.empty(int(np.prod(shape)), dtype="<u8")
+        self.fill(words.view(np.uint8))
+        return words.astype(np.uint64, copy=False).reshape(shape)
 
 
 def fresh_seed() -> bytes:

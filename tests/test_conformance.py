@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import CASES, SCHEMES, TRANSPORTS, TRIPLES, Cell, cells, inputs, reports
+from conformance import CASES, SCHEMES, TRANSPORTS, TRIPLES, Cell, cells, inputs, named, reports
 
+from mpc.context import BLOCK
 from mpc.errors import ProtocolError
 from mpc.schemes.additive import Additive
 from mpc.schemes.named import FIELD, FIELD127, RING, RING128, schemes
@@ -260,3 +261,33 @@ def test_a_protocol_of_a_users_own_is_ten_lines():
         results = simulate(inner_product, [[1, 2, 3], [4, -5, 6], [0, 0, 0]], scheme)
         assert results[:2] == [None, None]
         assert int(results[2]) == 12
+
+
+# --- long arrays go in blocks ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheme", "triples"),
+    [(Additive(3), "dealer"), (Additive(2, RING128), "dealer"), (Shamir(3, 1), None), (Shamir(5, 1), "dealer")],
+    ids=named,
+)
+def test_arrays_longer_than_a_block(scheme, triples):
+    """The first is of two blocks and a bit, the second shorter, the third has a shape; triples are asked for ahead, and
+    taken in other portions than they are dealt in."""
+    length = 2 * BLOCK + 17
+
+    def protocol(ctx, mine):
+        x, y = share(ctx, mine)[:2]
+        if ctx.triples is not None:
+            ctx.triples.request(ctx, length + 6)
+        rounds = ctx.measured.rounds
+        products = [multiply(ctx, x, y), multiply(ctx, x[:5], y[5:10]), multiply(ctx, x[:6].reshape(2, 3), y[:6].reshape(2, 3))]
+        assert ctx.measured.rounds == rounds + 3 + (triples is not None)
+        return reveal(ctx, *products)
+
+    inputs = [np.arange(length) * (i + 1) - length for i in range(scheme.parties)]
+    x, y = (values.astype(object) for values in inputs[:2])
+    for first, second, third in simulate(protocol, inputs, scheme, triples=triples):
+        assert (first == x * y).all()
+        assert (second == x[:5] * y[5:10]).all()
+        assert (third == (x[:6] * y[:6]).reshape(2, 3)).all()

@@ -298,7 +298,7 @@ def test_absurd_numbers_of_triples_are_refused_at_the_party(count):
 @pytest.mark.parametrize("scheme", [Additive(3), Shamir(3, 1)], ids=named)
 def test_absurd_numbers_of_triples_are_refused_by_the_dealer_before_it_draws_any(scheme, count):
     def request(ctx, x):  # parties that do not check
-        ctx.exchange("triples", {DEALER: ctx.scheme.algebra.encode([count])}, {DEALER: (3, 1)}, step=0)
+        ctx.exchange("triples", {DEALER: ctx.scheme.algebra.encode([count])}, {DEALER: (3, 1)})
 
     begun = time.monotonic()
     error = failure(request, INPUTS, scheme)
@@ -309,10 +309,10 @@ def test_absurd_numbers_of_triples_are_refused_by_the_dealer_before_it_draws_any
 
 def test_a_request_of_another_size_or_operation_is_refused_by_the_dealer():
     def oversized(ctx, x):
-        ctx.exchange("triples", {DEALER: ctx.scheme.algebra.encode([1, 1])}, {DEALER: (1,)}, step=0)
+        ctx.exchange("triples", {DEALER: ctx.scheme.algebra.encode([1, 1])}, {DEALER: (1,)})
 
     def other(ctx, x):
-        ctx.exchange("reveal", {DEALER: ctx.scheme.algebra.encode([1])}, {DEALER: (1,)}, step=0)
+        ctx.exchange("reveal", {DEALER: ctx.scheme.algebra.encode([1])}, {DEALER: (1,)})
 
     assert "party 0 sent a message of the wrong size at step 0 (triples)" in str(failure(oversized, INPUTS))
     assert "party 0 is at step 0 (reveal), this party at step 0 (triples)" in str(failure(other, INPUTS))

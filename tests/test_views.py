@@ -48,6 +48,9 @@ class Spy:
     def __init__(self, source):
         self.source, self.name, self.taken = source, source.name, []
 
+    def request(self, ctx, count):
+        self.source.request(ctx, count)
+
     def take(self, ctx, shape):
         self.taken.append(self.source.take(ctx, shape))
         return self.taken[-1]

@@ -3,6 +3,7 @@
 `ring.py` is Z_2^64, `field.py` is GF(2^61-1), both in `uint64`; `wide.py` is any larger modulus, on Python integers.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,6 +41,10 @@ class Algebra(Protocol):
     def subtract(self, x: Array, y: Array, /) -> Array: ...
     def multiply(self, x: Array, y: Array, /) -> Array: ...
     def total(self, x: Array, axis: int, /) -> Array: ...
+    def combination(self, weights: Sequence[int], arrays: Sequence[Array], /) -> Array:
+        """The sum of weights[k] * arrays[k], arrays of one shape; weights are residues."""
+        ...
+
     def encode(self, values: object, /) -> Array:
         """Signed integers to residues. TypeError for anything but integers, OverflowError beyond half the modulus."""
         ...

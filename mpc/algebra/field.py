@@ -1,5 +1,8 @@
 """GF(p) with the Mersenne prime p = 2^61 - 1, in `uint64`: 2^61 is 1, so reduction is a shift and an addition."""
 
+from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,14 +16,17 @@ _29, _32, _61 = np.uint64(29), np.uint64(32), np.uint64(61)
 _LOW29, _LOW32 = np.uint64((1 << 29) - 1), np.uint64((1 << 32) - 1)
 
 
-def _once(x: Any) -> Array:
-    """A value below 2p to [0, p): below p, the difference wraps to a larger number than x."""
-    return np.asarray(np.minimum(x, np.subtract(x, _P)))
+@cache
+def _kernels() -> ModuleType:
+    from mpc.algebra import kernels
+
+    return kernels
 
 
 def _reduce(x: Any) -> Array:
-    """Any 64-bit value to [0, p)."""
-    return _once((x & _P) + (x >> _61))
+    """Any 64-bit value to [0, p): below 2p, the smaller of it and of it less p, which wraps below p."""
+    folded = (x & _P) + (x >> _61)
+    return np.asarray(np.minimum(folded, np.subtract(folded, _P)))
 
 
 class Field61:
@@ -33,18 +39,21 @@ class Field61:
     is_field = True
 
     def add(self, x: Array, y: Array, /) -> Array:
-        return _once(np.add(x, y))
+        return np.asarray(_kernels().add(x, y))
 
     def subtract(self, x: Array, y: Array, /) -> Array:
-        return _once(np.add(x, np.subtract(_P, y)))
+        return np.asarray(_kernels().subtract(x, y))
 
     def multiply(self, x: Array, y: Array, /) -> Array:
-        # schoolbook on 32-bit limbs; 2^64 is 8, and the middle part m * 2^32 is (m >> 29) + (m mod 2^29) * 2^32
-        x1, x0 = x >> _32, x & _LOW32
-        y1, y0 = y >> _32, y & _LOW32
-        low, middle = x0 * y0, x1 * y0 + x0 * y1
-        high = (x1 * y1) << np.uint64(3)
-        return _reduce(high + (middle >> _29) + ((middle & _LOW29) << _32) + (low & _P) + (low >> _61))
+        return np.asarray(_kernels().multiply(x, y))
+
+    def combination(self, weights: Sequence[int], arrays: Sequence[Array], /) -> Array:
+        kernels, out = _kernels(), np.empty(arrays[0].shape, dtype=np.uint64)
+        flat = out.reshape(-1)
+        for k, (weight, array) in enumerate(zip(weights, arrays, strict=True)):
+            step = kernels.add_scaled if k else kernels.scale
+            step(np.ascontiguousarray(array).reshape(-1), np.uint64(weight), flat)
+        return out
 
     def total(self, x: Array, axis: int, /) -> Array:
         high = np.sum(x >> _32, axis=axis, dtype=np.uint64)  # exact below 2^35 terms
@@ -64,7 +73,7 @@ class Field61:
 
     def uniform(self, shape: Shape, stream: Stream, /) -> Array:
         """61 random bits each; 0 is drawn twice as often as it should be, a distance of 2^-61 from uniform."""
-        return _reduce(stream.words(shape) & _P)
+        return np.asarray(_kernels().from_61_bits(stream.words(shape)))
 
     def to_bytes(self, x: Array, /) -> memoryview:
         return np.ascontiguousarray(x, dtype="<u8").reshape(-1).view(np.uint8).data

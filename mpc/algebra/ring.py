@@ -1,5 +1,7 @@
 """Z_2^64 in `uint64`: sums and products wrap by themselves."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mpc.algebra import Array, Shape, integers
@@ -26,6 +28,9 @@ class Ring64:
 
     def total(self, x: Array, axis: int, /) -> Array:
         return np.asarray(np.sum(x, axis=axis, dtype=np.uint64))
+
+    def combination(self, weights: Sequence[int], arrays: Sequence[Array], /) -> Array:
+        return np.asarray(sum(np.uint64(weight) * array for weight, array in zip(weights, arrays, strict=True)))
 
     def encode(self, values: object, /) -> Array:
         array = integers(values)

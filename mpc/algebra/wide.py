@@ -1,7 +1,7 @@
 """Moduli beyond 64 bits, on Python integers in `object` arrays: for the few cells whose proven range asks for it,
 and as the oracle of the fast algebras in the tests."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -39,6 +39,10 @@ class Wide:
 
     def total(self, x: Array, axis: int, /) -> Array:
         return np.asarray(np.sum(x, axis=axis, dtype=object, initial=0) % self.modulus, dtype=object)
+
+    def combination(self, weights: Sequence[int], arrays: Sequence[Array], /) -> Array:
+        total = sum(weight * array for weight, array in zip(weights, arrays, strict=True))
+        return np.asarray(total % self.modulus, dtype=object)
 
     def encode(self, values: object, /) -> Array:
         array = integers(values).astype(object)

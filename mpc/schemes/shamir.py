@@ -5,7 +5,7 @@ Any t parties together learn nothing; any t + 1 determine the value.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache
 
 import numpy as np
 
@@ -47,10 +47,7 @@ class Shamir:
         return lagrange(tuple(range(1, 2 * self.privacy_threshold + 2)), 0, self.algebra.modulus)
 
     def _interpolate(self, points: Sequence[int], values: Sequence[Array], at: int) -> Array:
-        weights = lagrange(tuple(points), at, self.algebra.modulus)
-        dtype = values[0].dtype
-        terms = (self.algebra.multiply(v, np.array(w, dtype=dtype)) for w, v in zip(weights, values, strict=True))
-        return reduce(self.algebra.add, terms)
+        return self.algebra.combination(lagrange(tuple(points), at, self.algebra.modulus), values)
 
     def seeded(self, *, owner: PartyId | None = None, random: bool = False) -> tuple[PartyId, ...]:
         others = [i for i in range(self.parties) if i != owner]

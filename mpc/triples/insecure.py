@@ -18,6 +18,9 @@ class InsecurePublicTriples:
     def __init__(self) -> None:
         self._stream = Stream(bytes(32))
 
+    def request(self, ctx: Context, count: int) -> None:
+        pass
+
     def take(self, ctx: Context, shape: Shape) -> tuple[Share, Share, Share]:
         scheme, count = ctx.scheme, int(np.prod(shape))
 

@@ -1,16 +1,17 @@
 """Multiply: elementwise products of secrets."""
 
+from collections import deque
 from dataclasses import replace
-from functools import reduce
 
 import numpy as np
 
+from mpc.algebra import Array
 from mpc.context import Context, TripleSource
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
-from protocols.gadgets.reveal import open_residues, reveal_cost
+from protocols.gadgets.reveal import combine, reveal_cost
 from protocols.gadgets.share import deal, share_cost
 
 
@@ -29,17 +30,24 @@ def multiply(ctx: Context, x: Share, y: Share) -> Share:
 
 
 def _beaver(ctx: Context, x: Share, y: Share) -> Share:
-    assert ctx.triples is not None
-    a, b, c = ctx.triples.take(ctx, x.shape)
+    """With d = x - a and e = y - b opened, x y = (a + d) y = c + d y + e a: each party computes that on its shares."""
+    triples, algebra = ctx.triples, ctx.scheme.algebra
+    assert triples is not None
+    triples.request(ctx, x.data.size)
     ctx.measured += Cost(triples=x.data.size)
-    masked = [replace(x, scale=0) - a, replace(y, scale=0) - b]
-    opened = open_residues(ctx, masked, range(ctx.parties), "multiply")
-    assert opened is not None
-    d, e = opened  # x y = (a + d)(b + e) = c + d b + e a + d e
-    algebra = ctx.scheme.algebra
-    local = algebra.add(algebra.multiply(d, b.data), algebra.multiply(e, a.data))
-    public = ctx.scheme.constant(algebra.multiply(d, e), ctx.me)
-    return replace(c, data=algebra.add(algebra.add(c.data, local), public))
+    all_x, all_y, product = x.data.reshape(-1), y.data.reshape(-1), np.empty(x.data.size, x.data.dtype)
+    kept: deque[tuple[Array, Array]] = deque()
+
+    def masked(block: slice) -> Array:
+        a, b, c = (share.data for share in triples.take(ctx, (block.stop - block.start,)))
+        kept.append((a, c))
+        return np.stack([algebra.subtract(all_x[block], a), algebra.subtract(all_y[block], b)])
+
+    for block, parts in ctx.broadcast("multiply", x.data.size, masked, rows=2):
+        d, e = combine(ctx, parts, "multiply")
+        a, c = kept.popleft()
+        product[block] = algebra.add(algebra.add(c, algebra.multiply(d, all_y[block])), algebra.multiply(e, a))
+    return replace(x, data=product.reshape(x.shape))
 
 
 def _reshare(ctx: Context, x: Share, y: Share) -> Share:
@@ -50,10 +58,9 @@ def _reshare(ctx: Context, x: Share, y: Share) -> Share:
     if weights is None:
         raise ProtocolError(f"{scheme.name} shares multiply with triples only, and this session has no source of them")
     owners = range(len(weights))
-    product = algebra.multiply(x.data, y.data)
-    parts = deal(ctx, "multiply", dict.fromkeys(owners, x.shape), product if ctx.me in owners else None)
-    weighted = (algebra.multiply(parts[i], np.array(w, x.data.dtype)) for i, w in enumerate(weights))
-    return replace(x, data=reduce(algebra.add, weighted))
+    product = algebra.multiply(x.data, y.data) if ctx.me in owners else None
+    parts = deal(ctx, "multiply", dict.fromkeys(owners, x.shape), product)
+    return replace(x, data=algebra.combination(weights, [parts[i] for i in owners]))
 
 
 def multiply_cost(scheme: Scheme, me: PartyId, triples: TripleSource | None, elements: int) -> Cost:

@@ -1,6 +1,6 @@
 """Reveal: parties send their shares to the receivers, who add them up to the value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mpc import fixed_point
@@ -27,15 +27,20 @@ def open_residues(ctx: Context, shares: Sequence[Share], to: Iterable[PartyId], 
     )
     if ctx.me not in receivers:
         return None
-    try:
-        combined = ctx.scheme.combine(dict(sorted({**received, ctx.me: flat}.items())))
-    except ValueError as error:
-        raise ProtocolError(f"{operation}: {error}") from None
+    combined = combine(ctx, dict(sorted({**received, ctx.me: flat}.items())), operation)
     values, start = [], 0
     for share in shares:
         values.append(combined[start : start + share.data.size].reshape(share.shape))
         start += share.data.size
     return values
+
+
+def combine(ctx: Context, shares: Mapping[PartyId, Array], operation: str) -> Array:
+    """The residues behind all parties' shares."""
+    try:
+        return ctx.scheme.combine(shares)
+    except ValueError as error:
+        raise ProtocolError(f"{operation}: {error}") from None
 
 
 def reveal(ctx: Context, *shares: Share, to: Iterable[PartyId] | None = None) -> Any:

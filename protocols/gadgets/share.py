@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from math import prod
 
+import numpy as np
+
 from mpc import fixed_point
 from mpc.algebra import Array, Shape
-from mpc.context import Context
+from mpc.context import Context, blocks
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
@@ -45,21 +47,30 @@ def deal(ctx: Context, operation: str, shapes: Mapping[PartyId, Shape], mine: Ar
 
     Returns this party's share of each. Only what the streams do not fix travels.
     """
-    scheme, algebra = ctx.scheme, ctx.scheme.algebra
+    scheme, algebra, tag = ctx.scheme, ctx.scheme.algebra, ctx.tag(operation)
     held: dict[PartyId, Array] = {}
-    outgoing: dict[PartyId, Array] = {}
-    incoming: dict[PartyId, Shape] = {}
+    travels = False
+    if mine is not None:
+        flat, own = mine.reshape(-1), np.empty(mine.size, mine.dtype)
+        for block in blocks(flat.size):
+            size = block.stop - block.start
+            drawn = {i: algebra.uniform((size,), ctx.stream(ctx.me, i)) for i in scheme.seeded(owner=ctx.me)}
+            _, rest = scheme.complete(drawn, flat[block])
+            own[block] = rest.pop(ctx.me)
+            for to, part in rest.items():
+                ctx.send(to, tag, part)
+                travels = True
+        held[ctx.me] = own.reshape(mine.shape)
     for owner, shape in shapes.items():
-        seeded = scheme.seeded(owner=owner)
         if owner == ctx.me:
-            drawn = {i: algebra.uniform(shape, ctx.stream(owner, i)) for i in seeded}
-            _, outgoing = scheme.complete(drawn, mine)
-            held[owner] = outgoing.pop(owner)
-        elif ctx.me in seeded:
+            continue
+        if ctx.me in scheme.seeded(owner=owner):
             held[owner] = algebra.uniform(shape, ctx.stream(owner, ctx.me))
         else:
-            incoming[owner] = shape
-    return held | ctx.exchange(operation, outgoing, incoming)
+            held[owner] = ctx.receive(owner, tag, shape)
+            travels = True
+    ctx.measured += Cost(rounds=1 if travels else 0)
+    return held
 
 
 def share_cost(scheme: Scheme, me: PartyId, shapes: Mapping[PartyId, Shape]) -> Cost:
