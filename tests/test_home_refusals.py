@@ -2,11 +2,12 @@
 
 import duckdb
 import pytest
-from home_files import MARKER, N, X, column, parquet, refused, table, task_of, text_file, view
+from home_files import MARKER, N, X, column, parquet, references, refused, table, task_of, text_file, view
 
 from parties.data.home import DataError, TableSource, check_source, compute
 from parties.data.source import connect
 from protocols.expression import Comparison, Number
+from protocols.statistics.base import Measure
 
 
 def test_values_that_break_the_agreement(tmp_path):
@@ -107,6 +108,25 @@ def test_columns_that_are_missing_or_of_another_type(tmp_path):
         assert "column c is INTEGER, and category needs VARCHAR" in message
         assert "column b is INTEGER, and boolean needs BOOLEAN" in message
         assert "column z is missing (there are: n, d, c, b, other)" in message
+
+
+def test_a_csv_without_a_header_and_an_enumeration_show_no_values(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(f"{MARKER},x\n5,y\n")
+    of = table(column("n", "integer", 0, 5), column("c", "category", values=("x",)))
+    assert "column n is missing (there are: 2 others)" in refused(task_of(of), TableSource(path))
+    source = view(tmp_path, f"SELECT 'x{MARKER}'::ENUM('x{MARKER}') AS n, 'x' AS c")
+    assert "column n is ENUM, and integer needs" in refused(task_of(of), source)
+
+
+def test_a_column_beside_the_declared_ones_takes_no_ones_place(tmp_path):
+    """`n#` is the engine's name for n on its way to an integer."""
+    of = table(column("n", "integer", 0, 100))
+    query = task_of(of, Measure("sum", *references(of)))
+    inside = parquet(tmp_path, 'SELECT 50 AS n, 7 AS "n#", 8 AS "#cell", 9 AS "#zero"')
+    assert compute(query, inside).tolist() == [50]
+    outside = parquet(tmp_path, 'SELECT 5000 AS n, 7 AS "n#"')
+    assert "is outside 0 to 100" in refused(query, outside)
 
 
 def check(of, source):

@@ -15,6 +15,7 @@ import pytest
 from mpc.cost import Cost
 from mpc.schemes.named import FIELD, FIELD127, RING, RING128
 from mpc.simulate import simulate
+from mpc.triples.dealer import LARGEST_REQUEST
 from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Node, Not, Number, Reference, Text
 from protocols.planning.execute import answer, execute
 from protocols.planning.plan import Disclosure, Plan, PlanError, Security, group_cells, plan_query
@@ -237,6 +238,39 @@ def test_a_join_discloses_only_the_totals_over_all_keys():
         ("SUM(dep_delay) over flights joined with weather", 1),
         ("SUM(distance * precip) over flights joined with weather", 1),
     ]
+
+
+def test_the_owner_of_a_joined_table_knows_which_rows_count():
+    plan = plan_query(replace(JOIN, receivers=("united", JOIN.tables[1].owner)), JOIN_ADDITIVE)
+    (implied,) = [d for d in plan.disclosures if d.implied]
+    assert implied.to == (JOIN.tables[1].owner,)
+    assert "just those keys" in implied.what
+
+
+def test_a_join_of_more_triples_than_a_dealer_deals_is_refused():
+    wide = table(Column("k", "integer", 1, 100_000), DISTANCE)
+    weights = table(
+        Column("k", "integer", 1, 100_000), PRECIP, name="weights", holders=("weather",), owner="weather", key=("k",)
+    )
+
+    def join(sums: int) -> Query:
+        products = (Arithmetic("*", column(wide, "distance"), Number(factor)) for factor in range(2, 2 + sums))
+        return query(*(select("SUM", product) for product in products), tables=(wide, weights))
+
+    most = LARGEST_REQUEST // 100_000
+    assert plan_query(join(most), JOIN_ADDITIVE).cost(0).triples == most * 100_000
+    with pytest.raises(PlanError, match="the dealer deals at most"):
+        plan_query(join(most + 1), JOIN_ADDITIVE)
+
+
+def test_a_scale_that_the_engine_cannot_reach_is_refused_even_for_zero():
+    zero = Reference("flights", Column("z", "decimal", 0, 0, scale=18))
+    fine = Arithmetic("*", Arithmetic("*", zero, zero), zero)
+    for argument in (Arithmetic("+", Number(1), fine), Case(((late, Number(1)),), fine)):
+        with pytest.raises(PlanError, match="beyond 2\\^126"):
+            plan_query(query(select("SUM", argument)), ADDITIVE)
+    with pytest.raises(PlanError, match="beyond 2\\^126"):
+        plan_query(query(select("COUNT"), where=(Comparison("<", fine, Number(1)),)), ADDITIVE)
 
 
 def test_a_table_of_one_company_or_two_is_disclosed_as_that():

@@ -279,12 +279,12 @@ ID, TAG = bytes(32), Tag(3, "reveal")
 
 
 def data(payload: bytes, *, tag: Tag = TAG, session: bytes = ID, last: bool = True) -> Data:
-    return Data(session, tag.step, tag.operation, payload, last)
+    return Data(session, tag.step, tag.operation, payload, last, size=len(payload))
 
 
 def received(*frames: Frame, size: int = 4, deadline: float = 0.3):
     session = Session("alpha", deadline)
-    stream = session.streams["beta"] = PeerStream("beta", session)
+    stream = session.streams["beta"] = PeerStream("beta", session, pb.Hello())
     stream.read(iter(frames))
     return bytes(StreamChannel(ID, {1: stream}).receive(1, TAG, size))
 
@@ -317,7 +317,7 @@ def test_what_does_not_belong_is_refused_and_the_peer_named(frame: pb.Frame, say
 
 def test_silence_ends_at_the_deadline_and_beats_do_not_count_as_silence() -> None:
     session = Session("alpha", 0.5)
-    stream = session.streams["beta"] = PeerStream("beta", session)
+    stream = session.streams["beta"] = PeerStream("beta", session, pb.Hello())
 
     def beating() -> Iterator[pb.Frame]:
         for _ in range(8):
@@ -336,7 +336,7 @@ def test_silence_ends_at_the_deadline_and_beats_do_not_count_as_silence() -> Non
 def test_two_nodes_that_wait_for_each_other_are_out_of_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "BEAT", 0.1)
     session = Session("alpha", 0.5)
-    stream = session.streams["beta"] = PeerStream("beta", session)
+    stream = session.streams["beta"] = PeerStream("beta", session, pb.Hello())
 
     def waiting() -> Iterator[pb.Frame]:
         while True:
@@ -365,7 +365,7 @@ def test_what_a_peer_says_is_cut_to_plain_text() -> None:
 def test_a_flood_of_frames_is_not_read_beyond_the_mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "MAILBOX", 10_000)
     session = Session("alpha", 5)
-    stream = session.streams["beta"] = PeerStream("beta", session)
+    stream = session.streams["beta"] = PeerStream("beta", session, pb.Hello())
     taken = 0
 
     def flood() -> Iterator[pb.Frame]:
@@ -382,7 +382,7 @@ def test_a_flood_of_frames_is_not_read_beyond_the_mailbox(monkeypatch: pytest.Mo
 
 def test_long_messages_are_cut_into_frames_below_the_limit() -> None:
     session = Session("alpha", 5)
-    stream = session.streams["beta"] = PeerStream("beta", session)
+    stream = session.streams["beta"] = PeerStream("beta", session, pb.Hello())
     StreamChannel(ID, {1: stream}).send(1, TAG, bytes(3 << 20))
     session.finish()
     frames = list(stream.frames())

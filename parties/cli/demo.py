@@ -29,6 +29,7 @@ HOLDERS = {"united": "flights", "jetblue": "flights", "delta": "flights", "weath
 NODES = (*HOLDERS, "dealer")
 ASKING = "united"
 COMITY = (sys.executable, "-m", "parties.cli.main")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
@@ -39,7 +40,7 @@ def demo(format_: str) -> None:
     Writes out/demo (the companies' folders, the spec) and out/*.png. Exit status 1 when an answer differs by more than
     its stated bound.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, _interrupt)
     out = Path("out")
     folder = out / "demo"
@@ -71,7 +72,29 @@ def demo(format_: str) -> None:
 
 
 def _interrupt(number: int, frame: object) -> None:
+    _ignore_signals()
     raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    """A second Ctrl-C must not leave a node behind."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Signals wait: within, a process is started, and nobody knows of it yet."""
+    waiting: list[int] = []
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            signal.signal(number, _interrupt)
+    if waiting:
+        _interrupt(waiting[0], None)
 
 
 def _example() -> Path:
@@ -85,7 +108,7 @@ def _example() -> Path:
 
 def _prepare(folder: Path, example: Path, say: Console) -> Spec:
     """Identities, the spec, each company's approval: by the commands that the companies would use."""
-    say.print("[bold]1. Each company makes its node's folder, with a key and a certificate of its own[/bold]")
+    say.print("1. Each company makes its node's folder, with a key and a certificate of its own", style="bold")
     ports = _free_ports(len(NODES))
     commands = [
         ("init", folder / name, "--name", name, "--address", f"localhost:{port}", *(("--role", "dealer") * (name == "dealer")))
@@ -97,12 +120,12 @@ def _prepare(folder: Path, example: Path, say: Console) -> Spec:
         with (folder / name / "node.toml").open("a") as config:
             config.write(f'\n[tables.{table}]\nsource = "{name}.parquet"\n')
 
-    say.print("\n[bold]2. All put their stanzas beside the tables and queries they agreed on, and check the spec[/bold]")
+    say.print("\n2. All put their stanzas beside the tables and queries they agreed on, and check the spec", style="bold")
     file = folder / "comity.toml"
     file.write_text((example / "queries.toml").read_text() + "\n\n" + "\n".join(stanzas))
     say.print(_all([("check", file)], say)[0].strip())
 
-    say.print("\n[bold]3. Each company approves exactly this file[/bold]")
+    say.print("\n3. Each company approves exactly this file", style="bold")
     for line in _all([("approve", file, "--node", folder / name) for name in NODES], say):
         say.print(line.strip())
     return load(file)
@@ -118,7 +141,7 @@ def _all(commands: Sequence[Sequence[object]], say: Console) -> list[str]:
         return done.stdout
 
     for command in commands:
-        say.print(f"$ comity {' '.join(map(str, command))}", markup=False)
+        say.print(f"$ comity {' '.join(map(str, command))}")
     with say.status("working"), ThreadPoolExecutor(4) as pool:
         return list(pool.map(one, commands))
 
@@ -137,32 +160,39 @@ def _free_ports(count: int) -> list[int]:
 @contextmanager
 def _nodes(folder: Path, say: Console) -> Iterator[None]:
     """The five nodes as processes of their own, gone at the end in any case."""
-    say.print("\n[bold]4. Each company starts its node[/bold]")
+    say.print("\n4. Each company starts its node", style="bold")
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for name in NODES:
-            say.print(f"$ comity node {folder / name}", markup=False)
-            with (folder / name / "node.log").open("wb") as log:
+            say.print(f"$ comity node {folder / name}")
+            with (folder / name / "node.log").open("wb") as log, _held_back():
                 processes.append(subprocess.Popen([*COMITY, "node", str(folder / name)], stderr=log))
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave a node behind
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            _ignore_signals()
+        finally:  # a signal that came just before
+            _stop(processes)
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _compare(
     query: str, spec: Spec, asking: Path, sources: dict[str, dict[str, TableSource]], say: Console
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The answer from the nodes, and how far it is from the one on the pooled data."""
-    say.print(f"\n$ comity run {query} --node {asking}", markup=False)
+    say.print(f"\n$ comity run {query} --node {asking}")
     with say.status("asking the node") as status:
         tell: Callable[[str], object] = lambda phase: status.update(f"{query}: {phase}")  # noqa: E731
         result = run_on_node(query, asking, tell)

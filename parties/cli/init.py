@@ -9,7 +9,8 @@ from mpc.errors import ComityError
 from parties.node.config import FILE, starting_config
 from parties.wire.identity import create, one_line
 
-LOCAL = ("localhost", "127.0.0.1", "[::1]")
+LONGEST_NAME = 64
+LOCAL = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "[::1]": "[::1]"}
 
 
 @click.command()
@@ -19,8 +20,10 @@ LOCAL = ("localhost", "127.0.0.1", "[::1]")
 @click.option("--role", type=click.Choice(["party", "dealer"]), default="party", show_default=True)
 def init(directory: Path, name: str, address: str, role: str) -> None:
     """Make a node's folder: key, certificate, node.toml. Prints the stanza for the shared spec."""
-    if not re.fullmatch("[a-z][a-z0-9-]*", name):
-        raise click.BadParameter(f"{name!r} is not of the form [a-z][a-z0-9-]*", param_hint="--name")
+    if not re.fullmatch(f"[a-z][a-z0-9-]{{0,{LONGEST_NAME - 1}}}", name):
+        raise click.BadParameter(
+            f"{name!r} is not of the form [a-z][a-z0-9-]*, of at most {LONGEST_NAME} characters", param_hint="--name"
+        )
     if role == "party" and name == "dealer":
         raise click.BadParameter("no party may be named dealer", param_hint="--name")
     host, port = _split(address)
@@ -28,7 +31,7 @@ def init(directory: Path, name: str, address: str, role: str) -> None:
     if config.exists():
         raise ComityError(f"{config} exists already: a node's folder is never replaced; choose another")
     identity = create(directory, name)
-    listen = f"{'127.0.0.1' if host in LOCAL else '0.0.0.0'}:{port}"
+    listen = f"{LOCAL.get(host, '0.0.0.0')}:{port}"
     config.write_text(starting_config(name, listen))
     click.echo(f"[dealer]\naddress = \"{address}\"" if role == "dealer" else f"[parties.{name}]\naddress = \"{address}\"")
     click.echo(f'certificate = "{one_line(identity.der)}"')

@@ -8,14 +8,15 @@ import click
 from mpc.errors import ComityError
 
 COMMANDS = {
-    "init": "parties.cli.init",
-    "check": "parties.cli.spec",
-    "explain": "parties.cli.spec",
-    "approve": "parties.cli.spec",
-    "node": "parties.cli.node",
-    "run": "parties.cli.run",
-    "demo": "parties.cli.demo",
+    "init": ("parties.cli.init", "Make a node's folder: key, certificate, node.toml."),
+    "check": ("parties.cli.spec", "Is SPEC valid? If not, lists every problem with its place."),
+    "explain": ("parties.cli.spec", "What QUERY would do: at home, on shares, what it opens to whom."),
+    "approve": ("parties.cli.spec", "This company agrees to exactly this SPEC."),
+    "node": ("parties.cli.node", "Serve the node in DIRECTORY until SIGTERM or Ctrl-C."),
+    "run": ("parties.cli.run", "Run QUERY of the approved spec, through this company's own node."),
+    "demo": ("parties.cli.demo", "Run the flights example: five nodes, five queries."),
 }
+"""Each command's module, and what `comity --help` says of it without importing that."""
 
 
 class _Commands(click.Group):
@@ -25,9 +26,13 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[name]), name)
+        command = getattr(importlib.import_module(COMMANDS[name][0]), name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, says) for name, (_, says) in COMMANDS.items()])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,6 +55,9 @@ def main() -> None:
         click.echo("interrupted", err=True)
         status = 130
     except BrokenPipeError:
+        status = 1
+    except OSError as error:
+        click.echo(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", err=True)
         status = 1
     sys.exit(status)
 

@@ -1,5 +1,7 @@
 """comity node"""
 
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -15,3 +17,5 @@ def node(directory: Path, log_format: str) -> None:
     """Serve the node in DIRECTORY until SIGTERM or Ctrl-C. Logs to stderr."""
     logs.start(log_format)
     serve(directory)
+    sys.stderr.flush()
+    os._exit(0)  # a thread may be in the engine still: Python, ending it there, would abort the process

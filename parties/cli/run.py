@@ -40,14 +40,14 @@ def run(query: str, node: Path, format_: str, plot: Path | None) -> None:
     progress = console(stderr=True)
     with progress.status("asking the node") if progress.is_terminal else nullcontext() as status:
         result = run_on_node(query, node, lambda phase: status.update(SAYING.get(phase, phase)) if status else None)
-    if plot is not None:
-        draw(result, plot)
     if format_ == "json":
         click.echo(json.dumps(result))
     elif format_ == "csv":
         click.echo(as_csv(result), nl=False)
     else:
         print_result(result, console())
+    if plot is not None:
+        draw(result, plot)
 
 
 def run_on_node(query: str, directory: Path, tell: Callable[[str], object] = lambda phase: None) -> dict[str, Any]:
@@ -69,7 +69,9 @@ def run_on_node(query: str, directory: Path, tell: Callable[[str], object] = lam
                     assert isinstance(result, dict)
                     return result
                 tell(reply.progress)
-        except grpc.RpcError:
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise ComityError(f"the node in {directory} has too many calls at once: try again") from None
             raise ComityError(f"the node in {directory} stopped while the query ran: its log says why") from None
         finally:
             call.cancel()

@@ -38,7 +38,7 @@ def explain(spec: Path, query: str) -> None:
     if query not in loaded.plans:
         near = difflib.get_close_matches(query, loaded.plans, 1)
         raise ComityError(
-            f"{spec} has no query {query!r}: " + (f"did you mean {near[0]}?" if near else f"it has {', '.join(loaded.plans)}")
+            f"{spec} has no query {query!r}: " + (f"did you mean {near[0]}?" if near else f"it has {', '.join(loaded.plans) or 'none'}")
         )
     click.echo("\n".join(_explained(loaded, loaded.plans[query])))
 

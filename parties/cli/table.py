@@ -17,8 +17,9 @@ def text(value: object) -> str:
 
 
 def console(stderr: bool = False) -> Console:
-    """Wide where it is no terminal: a log that cuts digits off is worth nothing."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    """Wide where it is no terminal: a log that cuts digits off is worth nothing. Texts of a spec are printed as they
+    are: brackets and colons in them mean nothing."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = max(made.width, 160)
     return made

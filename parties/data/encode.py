@@ -60,9 +60,12 @@ class Encoded:
 
 
 def with_raw(encoded: Iterable[Encoded], table: str) -> exp.Expression:
-    """The rows of the company's view, with what `encoded` needs beside it."""
+    """The declared columns of the company's view, with what `encoded` needs beside them. Any other column of the view
+    is left out: it could have the name of one of those."""
+    encoded = list(encoded)
+    declared = [column(item.declared.name) for item in encoded]
     raw = [exp.alias_(item.raw.copy(), item.raw_name, quoted=True) for item in encoded if item.raw is not None]
-    return exp.select("*", *raw).from_(exp.to_table(table)).subquery("rows", copy=False)
+    return exp.select(exp.Literal.number(1), *declared, *raw).from_(exp.to_table(table)).subquery("rows", copy=False)
 
 
 def encode(declared: Column, type_: DuckDBPyType, is_text: bool) -> Encoded:

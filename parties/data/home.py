@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import duckdb
 import numpy as np
+from duckdb.sqltypes import DuckDBPyType
 from sqlglot import exp
 
 from mpc.algebra import Array
@@ -77,18 +78,25 @@ def _encode(table: Table, columns: Columns, source: TableSource) -> dict[str, En
     wrong = []
     for name, declared in table.columns.items():
         if name not in types:
-            wrong.append(f"column {name} is missing (there are: {', '.join(columns)})")
+            # the first row of a CSV file without a header would stand here for its names
+            there = f"{len(columns)} others" if source.is_text else ", ".join(columns)
+            wrong.append(f"column {name} is missing (there are: {there})")
             continue
         try:
             encoded[name] = encode(declared, types[name], source.is_text)
         except WrongType:
             wrong.append(
-                f"column {name} is {types[name]}, and {declared.kind} needs {_TAKEN[declared.kind]}: CAST it in "
+                f"column {name} is {_type(types[name])}, and {declared.kind} needs {_TAKEN[declared.kind]}: CAST it in "
                 "this company's own view, `sql` in node.toml"
             )
     if wrong:
         raise DataError(f"{source.path}: " + "; ".join(wrong))
     return encoded
+
+
+def _type(type_: DuckDBPyType) -> str:
+    """Without an enumeration's values."""
+    return type_.id.upper() if type_.id == "enum" else str(type_)
 
 
 def _check_rows(

@@ -72,6 +72,7 @@ class Approval:
         self._lock = threading.Lock()
         self._seen: object = None
         self._current: Membership | None = None
+        self._refused: object = None
 
     def current(self) -> Membership:
         copy, digest = self._directory / COPY, self._directory / DIGEST
@@ -82,15 +83,16 @@ class Approval:
                 )
             seen = [(status.st_mtime_ns, status.st_size, status.st_ino) for status in (copy.stat(), digest.stat())]
             if self._current is None or seen != self._seen:
-                raw = self._read(copy, digest)
+                raw = self._read(copy, digest, seen)
                 self._current = membership(loads(raw), self._name, self._identity)
                 self._seen = seen
             return self._current
 
-    def _read(self, copy: Path, digest: Path) -> bytes:
-        for _ in range(20):
+    def _read(self, copy: Path, digest: Path, seen: object) -> bytes:
+        for _ in range(20 if seen != self._refused else 1):
             raw = copy.read_bytes()
-            if hashlib.sha256(raw).hexdigest() == digest.read_text().strip():
+            if hashlib.sha256(raw).hexdigest().encode() == digest.read_bytes().strip():
                 return raw
             time.sleep(0.05)  # between the two files of an approval that is being written
+        self._refused = seen  # the next calls, handshakes among them, do not wait as long
         raise ComityError(f"{copy} is not what was approved (see {digest}): run `comity approve` again")

@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from mpc.context import Context, TripleSource
@@ -112,7 +111,7 @@ def agree(
             session.wait(lambda: any(name not in greeted for name in session.streams), 0.2)
 
     streams = {name: session.streams[name] for name in peers}
-    _hear(session, streams, me, terms)
+    _hear(session, streams, me, terms, patience)
     hellos = {name: _checked(name, stream.hello, terms) for name, stream in streams.items()}
     digest = hashlib.sha256(b"comity session 1")
     nonces = {me: nonce, **{name: hello.nonce for name, hello in hellos.items()}}
@@ -151,7 +150,7 @@ def party_ids(membership: Membership) -> dict[str, PartyId]:
     return {DEALER_NAME: DEALER, **{name: i for i, name in enumerate(membership.spec.security.parties)}}
 
 
-def _hear(session: Session, streams: Mapping[str, PeerStream], me: str, terms: Terms) -> None:
+def _hear(session: Session, streams: Mapping[str, PeerStream], me: str, terms: Terms, patience: float) -> None:
     """Waits for all hellos, or until it is plain that specs differ: then for who has which."""
 
     def digests() -> dict[str, str]:
@@ -161,12 +160,16 @@ def _hear(session: Session, streams: Mapping[str, PeerStream], me: str, terms: T
     def differ() -> bool:
         return len(set(digests().values())) > 1
 
-    def heard_or_differ(stream: PeerStream) -> bool:
-        return stream.hello is not None or differ()
+    def settled() -> bool:
+        return differ() or all(stream.hello is not None or stream.ended for stream in streams.values())
 
     try:
-        for stream in streams.values():
-            session.wait_for_peer(stream, partial(heard_or_differ, stream), AGREEMENT)
+        with session.changed:
+            # a peer's beats buy it no time here: it has nothing yet to be busy with, but waiting for others to come
+            session.wait(settled, patience + session.deadline)
+        for name, stream in streams.items():
+            if stream.hello is None and not differ():
+                raise session.lost(name, AGREEMENT, f"{name} did not say what it agrees to, for {patience + session.deadline:g} s")
         if differ():
             with session.changed:
                 session.wait(lambda: len(digests()) > len(streams), 2.0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from mpc.errors import ComityError
 from parties.data.home import TableSource
@@ -14,10 +14,24 @@ from parties.spec.load import explain_validation
 FILE = "node.toml"
 
 
+def _path(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("is no path: it has a NUL character")
+    return text
+
+
+def _port(listen: str) -> str:
+    if int(listen.rpartition(":")[2]) > 65535:
+        raise ValueError("a port is at most 65535")
+    return listen
+
+
 class TableStanza(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    source: Annotated[str, Field(description="the data: a Parquet, CSV or JSON file", min_length=1)]
+    source: Annotated[
+        str, AfterValidator(_path), Field(description="the data: a Parquet, CSV or JSON file", min_length=1)
+    ]
     sql: Annotated[
         str | None,
         Field(description="this company's own view that gives the agreed columns: `SELECT ... FROM source`"),
@@ -30,7 +44,11 @@ class NodeFile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Annotated[str, Field(description="this company's name in the spec", pattern=r"^[a-z][a-z0-9-]*$")]
-    listen: Annotated[str, Field(description="where the node listens: `host:port`", pattern=r"^[^\s]+:[0-9]{1,5}$")]
+    listen: Annotated[
+        str,
+        AfterValidator(_port),
+        Field(description="where the node listens: `host:port`", pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"),
+    ]
     deadline: Annotated[
         float, Field(description="seconds of a peer's silence after which a session fails", ge=1, le=3600, strict=False)
     ] = 20

@@ -86,5 +86,5 @@ def join(
             raise failure from None
         raise
     finally:
-        attempt.session.drain()
+        attempt.session.part()
         endpoint.close()

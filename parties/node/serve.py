@@ -3,6 +3,7 @@
 import difflib
 import json
 import queue
+import resource
 import signal
 import threading
 import time
@@ -17,19 +18,19 @@ from mpc.schemes.named import schemes
 from mpc.triples.dealer import DealerTriples, deal
 from parties.data.home import DataError, check_source
 from parties.governance.approval import DEALER_NAME, Approval, Membership
-from parties.node.agreement import Attempt, Terms, agree, context, dials, new_proposal, party_ids
+from parties.node.agreement import PROPOSAL_BYTES, Attempt, Terms, agree, context, dials, new_proposal, party_ids
 from parties.node.config import read_config
 from parties.node.logs import fields, log, unexpected
 from parties.node.query import home_vectors, run_query
 from parties.node.report import write
 from parties.wire import identity
 from parties.wire.endpoint import Endpoint, Node
-from parties.wire.stream import PeerStream, Session, SessionFailed, as_failure
+from parties.wire.stream import PeerStream, Session, SessionFailed, as_failure, plain
 from parties.wire.v1 import party_pb2 as pb
 from protocols.planning.plan import Plan
 
-SESSIONS = 32
-"""Sessions at once; more are refused."""
+SESSIONS = 64
+"""Sessions at once. Each peer may open its share of them, and this node's own company has one, too."""
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
@@ -44,6 +45,7 @@ class ServingNode:
         self.identity = identity.load(directory)
         self.approval = Approval(directory, self.config.name, self.identity)
         self._attempts: dict[bytes, Attempt] = {}
+        self._opened_by: dict[Attempt, str] = {}  # all that are not over at this node yet
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._links: list[Callable[[], None]] = []
@@ -115,20 +117,18 @@ class ServingNode:
 
     def accept(self, peer: str, hello: pb.Hello) -> PeerStream:
         member = self.approval.current()
-        refusal = ""
-        if hello.purpose == "protocol" and not member.is_dealer:
-            refusal = "a running `comity node` serves queries alone; stop it, and join the library session in its stead"
         with self._lock:
             attempt = self._attempts.get(hello.proposal)
             if attempt is not None and peer in attempt.session.streams:
                 attempt.session.fail(SessionFailed(f"{peer} started anew", pb.Abort.LOST, peer, "it started anew"))
                 attempt = None
+            refusal = self._objection(member, hello, is_known=attempt is not None)
             if attempt is None and not refusal:
-                attempt, refusal = self._begin(hello.proposal)
+                attempt, refusal = self._begin(hello.proposal, peer)
                 if attempt is not None:
                     terms = (hello.purpose, hello.name, hello.initiator, hello.algebra)
                     threading.Thread(target=self._follow, args=(attempt, *terms), daemon=True).start()
-        if attempt is None:
+        if refusal or attempt is None:
             session = Session(member.me, self.config.deadline)
             session.fail(SessionFailed(refusal, pb.Abort.REFUSED, member.me, refusal))
             attempt = Attempt(hello.proposal, session)
@@ -137,12 +137,32 @@ class ServingNode:
         attempt.add(stream)
         return stream
 
+    def _objection(self, member: Membership, hello: pb.Hello, *, is_known: bool) -> str:
+        """Why this node takes no part in what `hello` proposes; empty where it does. That specs differ is found, and
+        told to all, by the agreement."""
+        if len(hello.proposal) != PROPOSAL_BYTES:
+            return "a proposal of no meaning"
+        if hello.initiator == member.me and not is_known:
+            return f"{member.me} has not proposed this session"
+        if hello.purpose == "protocol":
+            if not member.is_dealer:
+                return "a running `comity node` serves queries alone; stop it, and join the library session in its stead"
+            return "" if member.spec.security.triples else "the approved spec has no dealer"
+        if hello.spec_digest.hex() != member.spec.digest:
+            return ""
+        plan = member.spec.plans.get(hello.name)
+        if plan is None:
+            return "the approved spec has no such query"
+        return "" if hello.initiator in plan.query.receivers else "its initiator is no receiver of the query"
+
     def _invited(self, peer: str, invitation: pb.Invitation) -> None:
         """`peer` starts a query, and this node is to dial it."""
         with self._lock:
             if invitation.proposal in self._attempts or invitation.initiator != peer:
                 return
-            attempt, refusal = self._begin(invitation.proposal)
+            if len(invitation.proposal) != PROPOSAL_BYTES:
+                return
+            attempt, refusal = self._begin(invitation.proposal, peer)
         if attempt is None:
             log.warning("refused a session of %s: %s", peer, refusal)
             return
@@ -152,8 +172,11 @@ class ServingNode:
     def run(self, request: pb.RunRequest, cancelled: threading.Event) -> Iterator[pb.RunReply]:
         """The node's own company asks for a query."""
         replies: queue.SimpleQueue[pb.RunReply] = queue.SimpleQueue()
-        with self._lock:
-            attempt, refusal = self._begin(new_proposal())
+        try:
+            with self._lock:
+                attempt, refusal = self._begin(new_proposal(), self.approval.current().me)
+        except ComityError as error:
+            attempt, refusal = None, str(error)
         if attempt is None:
             yield pb.RunReply(error=refusal)
             return
@@ -164,6 +187,8 @@ class ServingNode:
                 replies.put(pb.RunReply(result=json.dumps(result)))
             except ComityError as error:
                 replies.put(pb.RunReply(error=str(error)))
+            finally:
+                self._part(attempt)
 
         threading.Thread(target=work, daemon=True).start()
         while True:
@@ -181,16 +206,27 @@ class ServingNode:
 
     # ---- sessions
 
-    def _begin(self, proposal: bytes) -> tuple[Attempt | None, str]:
-        """A new attempt (the lock is held), or why there is none."""
-        if len(self._attempts) >= SESSIONS:
-            return None, f"{SESSIONS} sessions are in progress already"
-        me = self.approval.current().me
-        attempt = self._attempts[proposal] = Attempt(proposal, Session(me, self.config.deadline))
+    def _begin(self, proposal: bytes, opener: str) -> tuple[Attempt | None, str]:
+        """A new attempt (the lock is held), or why there is none: a peer that opens too many takes nobody's place."""
+        member = self.approval.current()
+        share = SESSIONS // (len(member.peers) + 1)
+        if sum(by == opener for by in self._opened_by.values()) >= share:
+            return None, f"{share} sessions that {opener} opened are in progress already"
+        attempt = self._attempts[proposal] = Attempt(proposal, Session(member.me, self.config.deadline))
+        self._opened_by[attempt] = opener
         return attempt, ""
 
+    def _part(self, attempt: Attempt) -> None:
+        """Frees the session's place once its peers have ended as well, or will not."""
+        attempt.session.part()
+        with self._lock:
+            del self._opened_by[attempt]
+            if self._attempts.get(attempt.proposal) is attempt:
+                del self._attempts[attempt.proposal]
+
     def _follow(self, attempt: Attempt, purpose: str, name: str, initiator: str, algebra: str) -> None:
-        """A session that another node started."""
+        """A session that another node started. What it calls itself is cut to plain text."""
+        name, initiator, algebra = plain(name), plain(initiator), plain(algebra)
         try:
             if self.approval.current().is_dealer:
                 self._conclude(attempt, name, lambda member: self._deal(attempt, member, purpose, name, initiator, algebra))
@@ -198,6 +234,8 @@ class ServingNode:
                 self._conclude(attempt, name, lambda member: self._query(attempt, member, name, initiator, lambda _: None))
         except ComityError:
             pass  # logged, and told to the peers
+        finally:
+            self._part(attempt)
 
     def _initiate(self, attempt: Attempt, name: str, tell: Tell) -> dict[str, Any]:
         def work(member: Membership) -> dict[str, Any]:
@@ -238,10 +276,6 @@ class ServingNode:
             session.fail(failure)
             log.error("%s failed: %s", name, failure)
             raise failure from None
-        finally:
-            with self._lock:
-                if self._attempts.get(attempt.proposal) is attempt:
-                    del self._attempts[attempt.proposal]
 
     def _query(self, attempt: Attempt, member: Membership, name: str, initiator: str, tell: Tell) -> dict[str, Any] | None:
         """A party's part in a query. The report where this party receives the answer."""
@@ -306,10 +340,11 @@ class ServingNode:
 
 def serve(directory: Path) -> None:
     """Until SIGTERM or Ctrl-C."""
-    stop = threading.Event()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # idle connections must not use the descriptors up
+    stop: queue.SimpleQueue[int] = queue.SimpleQueue()  # an Event's lock may be held by what a signal interrupts
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: stop.put(number))
     node = ServingNode(directory)
-    while not stop.wait(3600):
-        pass
+    stop.get()
     node.close()

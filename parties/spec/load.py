@@ -1,15 +1,16 @@
 """Reads a spec: every problem is found and told with its place, and every query is planned."""
 
 import base64
-import binascii
 import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
@@ -35,6 +36,8 @@ from protocols.tables import Column, Table
 __all__ = ["Peer", "Problem", "Spec", "SpecError", "explain_validation", "load", "loads"]
 
 LARGEST_FILE = 1 << 20
+DOTS = 250
+"""At most on one line: tomllib takes time and memory with the square of a dotted key's length."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,17 @@ def load(path: Path) -> Spec:
 def loads(raw: bytes) -> Spec:
     if len(raw) > LARGEST_FILE:
         raise SpecError([Problem("", f"a spec has at most {LARGEST_FILE:,} bytes")])
+    for number, line in enumerate(raw.split(b"\n"), 1):
+        if line.count(b".") > DOTS:
+            raise SpecError([Problem("TOML", f"line {number} has more than {DOTS} dots: break it")])
     try:
         document = tomllib.loads(raw.decode("utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise SpecError([Problem("TOML", str(error))]) from None
     except UnicodeDecodeError as error:
         raise SpecError([Problem("TOML", f"not UTF-8 at byte {error.start}")]) from None
+    except (ValueError, RecursionError):
+        raise SpecError([Problem("TOML", "a number has too many digits, or lists are nested too deeply")]) from None
     try:
         file = SpecFile.model_validate(document)
     except ValidationError as error:
@@ -121,15 +129,15 @@ class _Checker:
             der = base64.b64decode(stanza.certificate, validate=True)
             certificate = x509.load_der_x509_certificate(der)
             key = certificate.public_key()
-        except (ValueError, binascii.Error):
+        except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
             self.say(f"{place}.certificate", "is no certificate: copy the whole line that `comity init` printed")
             return Peer(name, stanza.address, der)
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
             self.say(f"{place}.certificate", "must have an ECDSA P-256 key, as those of `comity init` do")
         try:
-            check_dates(certificate, f"{place}.certificate")
+            check_dates(certificate, "it")
         except ComityError as error:
-            self.problems.append(Problem("", str(error)))
+            self.say(f"{place}.certificate", str(error))
         if not 0 < int(stanza.address.rpartition(":")[2]) < 65536:
             self.say(f"{place}.address", "a port is between 1 and 65535")
         return Peer(name, stanza.address, der)
@@ -205,9 +213,9 @@ class _Checker:
         scale, bounds = 0, (stanza.lower, stanza.upper)
         if isinstance(stanza, DecimalColumn):
             scale = stanza.scale
-            scaled = [Decimal(bound).scaleb(scale) for bound in bounds]
+            scaled = [Fraction(Decimal(bound)) * 10**scale for bound in bounds]
             for key, value in zip(("lower", "upper"), scaled, strict=True):
-                if value != value.to_integral_value():
+                if value.denominator != 1:
                     self.say(f"{place}.{key}", f"has more than {scale} digits after the point (scale = {scale})")
                 elif abs(value) >= LARGEST:
                     self.say(f"{place}.{key}", f"is too large: with scale {scale} it must lie below {LARGEST // 10**scale:,}")

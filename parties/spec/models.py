@@ -3,7 +3,7 @@
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 LARGEST = 1 << 62
 """Integers and scaled decimals lie below this in magnitude."""
@@ -14,17 +14,17 @@ Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-
 Whole = Annotated[int, Field(gt=-LARGEST, lt=LARGEST)]
 
 
-def _decimal(text: str) -> str:
+def _decimal(text: object) -> object:
     try:
-        finite = Decimal(text).is_finite()
+        finite = isinstance(text, str) and len(text) <= 64 and Decimal(text).is_finite()
     except InvalidOperation:
         finite = False
-    if not finite or "e" in text.lower():
+    if not finite or "e" in str(text).lower():
         raise ValueError('a decimal is written as text with its digits, such as "0.00"')
     return text
 
 
-DecimalText = Annotated[str, AfterValidator(_decimal)]
+DecimalText = Annotated[str, BeforeValidator(_decimal)]
 
 
 class Model(BaseModel):
@@ -44,7 +44,7 @@ class SecurityStanza(Model):
         Field(description="additive: at least 2 parties; shamir: at least 3, with 2 * colluding < parties"),
     ]
     colluding: Annotated[
-        int, Field(ge=1, description="how many companies may pool all they saw and still learn nothing more")
+        int, Field(ge=1, lt=1 << 16, description="how many companies may pool all they saw and still learn nothing more")
     ]
     triples: Annotated[
         Literal["dealer"] | None,

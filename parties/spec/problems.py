@@ -10,6 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from mpc.errors import ComityError
 
+SHOWN, LONGEST = 100, 800
+"""How many problems are shown, and of each how many characters."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -19,15 +22,25 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}" if self.place else self.message
+        return _plain(f"{self.place}: {self.message}" if self.place else self.message)
 
 
 class SpecError(ComityError):
     """All problems of a spec."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
+        more = [f"... and {len(problems) - SHOWN:,} more"] if len(problems) > SHOWN else []
+        super().__init__("\n".join([*map(str, problems[:SHOWN]), *more]))
         self.problems = tuple(problems)
+
+
+
+
+def _plain(text: str) -> str:
+    """The text on one line, without what a terminal would obey: parts of it are from a file that others wrote."""
+    text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 FORMS = {
@@ -52,7 +65,11 @@ def explain_validation(error: ValidationError, model: type[BaseModel]) -> list[P
 
 def _explain(item: Any, model: type[BaseModel]) -> Problem:
     kind, context = item["type"], item.get("ctx", {})
-    path = [part for part in item["loc"] if part not in ("[key]", "integer", "decimal", "category", "boolean")]
+    path = list(item["loc"])
+    if path[-1] == "[key]" and kind != "extra_forbidden":
+        path.pop()
+    if path[:1] == ["tables"] and path[2:3] == ["columns"] and len(path) > 4:
+        path.pop(4)  # the type of the column, which is no key
     place = ".".join(map(str, path))
     if kind == "extra_forbidden":
         return Problem(place, f"unknown key: {nearest(str(path[-1]), _keys(model, item['loc'][:-1]))}")
@@ -62,10 +79,14 @@ def _explain(item: Any, model: type[BaseModel]) -> Problem:
         return Problem(place, FORMS.get(context.get("pattern", ""), 'must be "host:port"'))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return Problem(f"{place}.type", "must be integer, decimal, category or boolean")
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        return Problem(place, "must be a table of keys and values")
     if kind == "value_error":
         return Problem(place, str(context.get("error", item["msg"])))
+    if kind in ("too_short", "string_too_short") and context["min_length"] == 1:
+        return Problem(place, "must not be empty")
     message = item["msg"][:1].lower() + item["msg"][1:]
-    return Problem(place, message.replace("input should be", "must be"))
+    return Problem(place, message.replace("input should be", "must be").replace("string should have", "must have"))
 
 
 def _keys(model: type[BaseModel], path: Sequence[object]) -> list[str]:

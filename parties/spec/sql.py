@@ -147,7 +147,7 @@ class _Reader:
         raise self.at(self.offset(node), message, table)
 
     def offset(self, node: exp.Expr) -> int:
-        """Where the node starts. sqlglot does not say it of all functions: then the name before the first part it knows."""
+        """Where the node starts; of a function that does not know it, the name before its first part that does."""
         start = _offset(node)
         if isinstance(node, exp.Func) and "start" not in node.meta:
             names = "|".join(map(re.escape, type(node).sql_names()))
@@ -214,7 +214,7 @@ class _Reader:
                 raise SqlProblem("not understood: this is no SQL", 1, 1) from None
             raise self.at(offset, "not understood: a quote or comment does not end") from None
         # a comment after the semicolon is a statement of its own
-        statements = [statement for statement in parsed if statement is not None and not isinstance(statement, exp.Semicolon)]
+        statements = [item for item in parsed if item is not None and not isinstance(item, exp.Semicolon)]
         if not statements:
             raise SqlProblem("is empty: write one SELECT", 1, 1)
         if len(statements) > 1:
@@ -239,7 +239,8 @@ class _Reader:
         elif message == "Invalid expression / Unexpected token":
             message = f"unexpected {first['highlight'][:60]}"
         message = re.sub(r",? but got <Token.*", "", message)
-        return self.at(len(str(first.get("start_context") or "")), f"not understood: {message[:1].lower()}{message[1:]}")
+        offset = len(str(first.get("start_context") or ""))
+        return self.at(offset, f"not understood: {message[:1].lower()}{message[1:]}")
 
     def tables(self, select: exp.Select) -> tuple[Table, ...]:
         source = select.args.get("from_")

@@ -5,8 +5,10 @@ import queue
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -25,7 +27,10 @@ PATIENCE = 10.0
 """Seconds for which a node that is not up is tried."""
 
 CALLS = 512
-"""Calls served at once: a standing link and some tens of sessions with each peer."""
+"""Calls served at once. Each peer may have its share of them, which is a standing link and some tens of sessions."""
+
+OWN_CALLS = 32
+"""Of these, kept for the node's own company."""
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Party"].full_name
 
@@ -37,7 +42,12 @@ _COMMON = [
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_http_proxy", 0),
 ]
-_SERVER = [*_COMMON, ("grpc.so_reuseport", 0), ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000)]
+_SERVER = [
+    *_COMMON,
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+]
 _CLIENT = [
     *_COMMON,
     ("grpc.ssl_target_name_override", "comity"),  # the name in every certificate; the certificate is what counts
@@ -68,8 +78,8 @@ class Handlers(Protocol):
         """All other nodes of the approved spec, the dealer among them, by name."""
         ...
 
-    def accept(self, peer: str, hello: pb.Hello) -> PeerStream | None:
-        """Called when `peer` opens a stream. None: it is refused."""
+    def accept(self, peer: str, hello: pb.Hello) -> PeerStream:
+        """Called when `peer` opens a stream. Where it is refused, the stream's session has failed, and says why."""
         ...
 
     def run(self, request: pb.RunRequest, cancelled: threading.Event) -> Iterator[pb.RunReply]: ...
@@ -97,10 +107,11 @@ def _diagnosis(node: Node, start: str, patience: float) -> str:
             try:
                 with unverified.wrap_socket(plain) as tls:
                     found = tls.getpeercert(binary_form=True) or b""
-            except OSError:
-                return f"what listens at {node.address} does not speak TLS: is it the node of {node.name}?"
-    except OSError as error:
-        reason = error.strerror or str(error) or "no answer"
+            except OSError as error:
+                does = "does not answer" if isinstance(error, TimeoutError) else "does not speak TLS"
+                return f"what listens at {node.address} {does}: is it {node.name}?"
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host has such a name
+        reason = getattr(error, "strerror", None) or str(error) or "no answer"
         return f"cannot reach {node.name} at {node.address} ({reason}; tried for {patience:g} s): {start}"
     if found != node.certificate:
         return (
@@ -116,11 +127,12 @@ class Endpoint:
     def __init__(self, identity: Identity, listen: str, handlers: Handlers) -> None:
         self._identity, self._handlers = identity, handlers
         self._channels: dict[tuple[str, bytes], grpc.Channel] = {}
+        self._calls: Counter[str] = Counter()
         self._links: dict[str, queue.SimpleQueue[pb.Invitation | None]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._server = grpc.server(
-            ThreadPoolExecutor(CALLS, "call"), options=_SERVER, maximum_concurrent_rpcs=CALLS - 8
+            ThreadPoolExecutor(CALLS, "call"), options=_SERVER, maximum_concurrent_rpcs=CALLS
         )
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {
             "Link": grpc.unary_stream_rpc_method_handler(
@@ -185,6 +197,8 @@ class Endpoint:
         dialled = self.channel(peer).stream_stream(f"/{SERVICE}/Session", encode, decode)
         call = dialled(stream.frames())
 
+        stream.hang_up = call.cancel
+
         def read() -> None:
             stream.read(call)
             call.cancel()
@@ -227,13 +241,24 @@ class Endpoint:
 
     # ---- from others
 
-    def calling(self, context: grpc.ServicerContext) -> str:
-        """The name of the peer whose certificate, byte for byte, the caller has; else the call ends here."""
-        certificate = caller(context)
-        for name, peer in self._handlers.peers().items():
-            if certificate == peer.certificate:
-                return name
-        return self.turn_away(context, "a caller whose certificate is none of the approved spec's")
+    @contextmanager
+    def _peer(self, context: grpc.ServicerContext) -> Iterator[str]:
+        """The name of the peer whose certificate, byte for byte, the caller has; else the call ends here. So it does
+        where the peer has used up its share of calls: it cannot keep others out."""
+        certificate, peers = caller(context), self._handlers.peers()
+        name = next((name for name, peer in peers.items() if certificate == peer.certificate), None)
+        if name is None:
+            name = self.turn_away(context, "a caller whose certificate is none of the approved spec's")
+        with self._lock:
+            self._calls[name] += 1
+            too_many = self._calls[name] > (CALLS - OWN_CALLS) // len(peers)
+        try:
+            if too_many:
+                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls at once")
+            yield name
+        finally:
+            with self._lock:
+                self._calls[name] -= 1
 
     def turn_away(self, context: grpc.ServicerContext, why: str) -> str:
         log.warning("turned away %s", why)
@@ -241,34 +266,37 @@ class Endpoint:
         raise AssertionError("abort raises")
 
     def Link(self, request: pb.LinkRequest, context: grpc.ServicerContext) -> Iterator[pb.Invitation]:
-        peer = self.calling(context)
-        waiting: queue.SimpleQueue[pb.Invitation | None] = queue.SimpleQueue()
-        context.add_callback(lambda: waiting.put(None))
-        with self._lock:
-            replaced = self._links.get(peer)
-            if replaced is not None:
-                replaced.put(None)
-            self._links[peer] = waiting
-        try:
-            while not self._closed.is_set() and (invitation := waiting.get()) is not None:
-                yield invitation
-        finally:
+        with self._peer(context) as peer:
+            waiting: queue.SimpleQueue[pb.Invitation | None] = queue.SimpleQueue()
+            context.add_callback(lambda: waiting.put(None))
             with self._lock:
-                if self._links.get(peer) is waiting:
-                    del self._links[peer]
+                replaced = self._links.get(peer)
+                if replaced is not None:
+                    replaced.put(None)
+                self._links[peer] = waiting
+            try:
+                while not self._closed.is_set() and (invitation := waiting.get()) is not None:
+                    yield invitation
+            finally:
+                with self._lock:
+                    if self._links.get(peer) is waiting:
+                        del self._links[peer]
 
     def Session(self, request_iterator: Iterator[Frame], context: grpc.ServicerContext) -> Iterator[Frame]:
-        peer = self.calling(context)
-        first = next(request_iterator, None)
-        stream = None
-        if isinstance(first, pb.Frame) and first.HasField("hello"):
+        with self._peer(context) as peer:
+            silence = threading.Timer(PATIENCE, context.cancel)  # a caller that says nothing holds no place
+            silence.daemon = True
+            silence.start()
+            first = next(request_iterator, None)
+            silence.cancel()
+            if not isinstance(first, pb.Frame) or not first.HasField("hello"):
+                context.abort(grpc.StatusCode.FAILED_PRECONDITION, "a session starts with a greeting")
             stream = self._handlers.accept(peer, first.hello)
-        if stream is None:
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no such session")
-        reader = threading.Thread(target=stream.read, args=(request_iterator,), name=f"read {peer}", daemon=True)
-        reader.start()
-        yield from stream.frames()
-        reader.join(stream.session.deadline)
+            stream.hang_up = context.cancel
+            reader = threading.Thread(target=stream.read, args=(request_iterator,), name=f"read {peer}", daemon=True)
+            reader.start()
+            yield from stream.frames()
+            reader.join(stream.session.deadline)
 
     def Run(self, request: pb.RunRequest, context: grpc.ServicerContext) -> Iterator[pb.RunReply]:
         if caller(context) != self._identity.der:

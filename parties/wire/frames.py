@@ -22,6 +22,8 @@ class Data:
     operation: str
     payload: Payload = field(repr=False)
     last: bool = True
+    size: int = 0
+    """Bytes of the whole frame, all of which a payload that is a view keeps in memory."""
 
 
 Frame = pb.Frame | Data
@@ -55,13 +57,13 @@ def decode(raw: bytes) -> Frame:
         if places is not None:
             body, field, payload = places
             head = pb.Data.FromString(raw[body:field])
-            return Data(head.session, head.step, head.operation, memoryview(raw)[payload:], head.last)
+            return Data(head.session, head.step, head.operation, memoryview(raw)[payload:], head.last, len(raw))
         frame = pb.Frame.FromString(raw)
     except DecodeError:
         return pb.Frame()
     if frame.HasField("data"):
         data = frame.data
-        return Data(data.session, data.step, data.operation, data.payload, data.last)
+        return Data(data.session, data.step, data.operation, data.payload, data.last, len(raw))
     return frame
 
 

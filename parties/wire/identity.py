@@ -26,6 +26,9 @@ TLS_NAME = "comity"
 CIPHERS = "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305"
 os.environ["GRPC_SSL_CIPHER_SUITES"] = CIPHERS
 
+# gRPC's own log on stderr would let any stranger fill the node's.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 
 @dataclass(frozen=True)
 class Identity:

@@ -19,7 +19,7 @@ from mpc.schemes import PartyId
 from parties.wire.frames import Data, Frame, cut
 from parties.wire.v1 import party_pb2 as pb
 
-MAILBOX = 64 << 20
+MAILBOX = 16 << 20
 """Bytes of a peer's frames that wait for this node; beyond, its stream is not read until some are taken."""
 FRAME_OVERHEAD = 256
 AGREEMENT = "the agreement"
@@ -64,19 +64,21 @@ def spec_differs(digests: Digests) -> SessionFailed:
 
 def told(peer: str, abort: pb.Abort) -> SessionFailed:
     """The failure that `peer` reports. What it sends is not trusted: names and places are cut to plain text."""
-    culprit, where = _plain(abort.culprit) or peer, _plain(abort.where)
+    culprit, where = plain(abort.culprit) or peer, plain(abort.where)
+    by = "" if culprit == peer else f" (so says {peer})"  # a peer may blame another falsely
     at = f" at {where}" if where else ""
     if abort.reason == pb.Abort.SPEC_DIFFERS:
-        return spec_differs({_plain(name): _plain(digest) for name, digest in list(abort.digests.items())[:64]})
+        return spec_differs({plain(name): plain(digest) for name, digest in list(abort.digests.items())[:64]})
     message = {
-        pb.Abort.CANNOT_ANSWER: f"{culprit} cannot answer: its own log says why",
-        pb.Abort.REFUSED: f"{culprit} refuses{': ' + where if where else ''}",
+        pb.Abort.CANNOT_ANSWER: f"{culprit} cannot answer: its own log says why{by}",
+        pb.Abort.REFUSED: f"{culprit} refuses{': ' + where if where else ''}{by}",
         pb.Abort.LOST: f"{peer} lost {culprit}{at}" + (": is its node up? `comity node` starts it there" * (where == AGREEMENT)),
-    }.get(abort.reason, f"{culprit} failed{at}: its own log says why")
+    }.get(abort.reason, f"{culprit} failed{at}: its own log says why{by}")
     return SessionFailed(message, abort.reason, culprit, where)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """What a peer says, as it may be logged and shown."""
     return "".join(c for c in text[:160] if c.isascii() and c.isprintable())
 
 
@@ -117,10 +119,14 @@ class Session:
             stream.put(pb.Frame(end=pb.End()))
             stream.finish()
 
-    def drain(self) -> None:
-        """Waits until every peer has ended, so that closing the connections cuts nothing off; at most the deadline."""
+    def part(self) -> None:
+        """Waits until every peer has ended, so that closing the connections cuts nothing off; after the deadline it
+        hangs up on those that have not."""
         with self.changed:
-            self.changed.wait_for(lambda: all(stream.ended for stream in self.streams.values()), self.deadline)
+            self.changed.wait_for(lambda: all(stream.is_closed for stream in self.streams.values()), self.deadline)
+            streams = list(self.streams.values())
+        for stream in streams:
+            stream.hang_up()
 
     def wait(self, what: Callable[[], bool], timeout: float) -> bool:
         """Waits (the lock is held) until `what` holds; raises the session's failure; False after `timeout` seconds."""
@@ -178,6 +184,8 @@ class PeerStream:
         self.heard = time.monotonic()
         self.waiting_for = ""
         self.ended = False
+        self.is_closed = False
+        self.hang_up: Callable[[], object] = lambda: None
         self._outgoing: deque[pb.Frame | tuple[bytes, Tag, Payload] | None] = deque()
         self._put = threading.Condition()
         self._mailbox: deque[Data] = deque()
@@ -234,7 +242,7 @@ class PeerStream:
             pass  # said below
         finally:
             with session.changed:
-                clean, self.ended = self.ended, True
+                clean, self.ended, self.is_closed = self.ended, True, True
                 where = session.step
                 session.changed.notify_all()
             if not clean:
@@ -244,11 +252,14 @@ class PeerStream:
         """Whether to read on: until the stream ends by itself, but for nonsense."""
         session = self.session
         if isinstance(frame, Data):
+            if self.hello is None:
+                session.fail(session.lost(self.name, session.step, f"{self.name} sent data before its greeting"))
+                return False
             with session.changed:
                 session.changed.wait_for(lambda: self._held < MAILBOX or session.over)
                 if not session.over:
                     self._mailbox.append(frame)
-                    self._held += len(frame.payload) + FRAME_OVERHEAD
+                    self._held += frame.size + FRAME_OVERHEAD
                 session.changed.notify_all()
             return True
         kind = frame.WhichOneof("kind")
@@ -271,19 +282,20 @@ class PeerStream:
 
     def receive(self, session_id: bytes, sender: PartyId, tag: Tag, size: int) -> Payload:
         """The next message, which must carry `tag` and have `size` bytes."""
-        session = self.session
-        received = bytearray()
+        session, received = self.session, bytearray()
+        session.step = str(tag)
         while True:
             if not self._mailbox:
                 session.wait_for_peer(self, lambda: bool(self._mailbox), str(tag))
             with session.changed:
                 data = self._mailbox.popleft()
-                self._held -= len(data.payload) + FRAME_OVERHEAD
+                self._held -= data.size + FRAME_OVERHEAD
                 session.changed.notify_all()
-            got = Tag(data.step, _plain(data.operation))
+            got = Tag(data.step, plain(data.operation))
             if got != tag or data.session != session_id:
                 raise wrong_tag(sender, self.name, tag, got)
-            if len(received) + len(data.payload) > size or (data.last and len(received) + len(data.payload) != size):
+            arrived = len(received) + len(data.payload)
+            if arrived > size or (arrived != size if data.last else not data.payload):
                 raise wrong_size(sender, self.name, tag)
             if data.last and not received:
                 return data.payload

@@ -7,9 +7,10 @@ from protocols.planning.query import StatisticOutput
 def assumptions(plan: Plan) -> list[str]:
     """What must hold for the companies' data to stay secret."""
     security, n = plan.security, len(plan.security.parties)
-    together = "no company alone" if security.colluding == 1 else f"no {security.colluding} companies together"
+    alone = security.colluding == 1
+    together = "no company alone" if alone else f"no {security.colluding} companies together"
     listed = [
-        f"{together} (of {n}) learn more than the answers they receive imply, unless they break AES, "
+        f"{together} (of {n}) learn{'s' * alone} more than the answers they receive imply, unless they break AES, "
         "HKDF-SHA256 or TLS (computational security)",
         "every company follows the protocol (passive security): one that deviates can falsify the answer",
         "that a company's own data are true is not checked, but for their declared bounds",

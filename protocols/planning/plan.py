@@ -12,10 +12,11 @@ from mpc.cost import Cost
 from mpc.errors import ComityError
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.named import schemes
-from mpc.triples.dealer import DealerTriples
+from mpc.triples.dealer import LARGEST_REQUEST, DealerTriples
 from protocols.expression import (
     Arithmetic,
     Bin,
+    Case,
     Comparison,
     Membership,
     Node,
@@ -126,7 +127,18 @@ class Plan:
             listed.append(Disclosure(
                 f"all of this describes rows of {holders[0]} alone", self.values_opened, query.receivers, implied=True
             ))
-        elif not self.products:
+        elif self.products:
+            owned = self.tasks[1].table
+            if owned.owner in query.receivers:
+                others = [name for name in holders if name != owned.owner]
+                listed.append(Disclosure(
+                    f"the same values of {' and '.join(others)} for just those keys that {owned.owner} has in {owned.name}, "
+                    "which it alone knows and chooses",
+                    self.values_opened,
+                    (owned.owner,),
+                    implied=True,
+                ))
+        else:
             for receiver in query.receivers:
                 others = [name for name in holders if name != receiver]
                 if receiver in holders:
@@ -190,6 +202,11 @@ def plan_query(query: Query, security: Security) -> Plan:
         raise PlanError(
             "the join multiplies secrets, and additive shares need triples for that: "
             'set security.triples = "dealer" and add [dealer], or use security.scheme = "shamir"'
+        )
+    if products and security.triples and len(products) * tasks[0].cells > LARGEST_REQUEST:
+        raise PlanError(
+            f"the join multiplies {len(products) * tasks[0].cells:,} pairs, and the dealer deals at most {LARGEST_REQUEST:,} "
+            "triples to a query: select fewer sums, or narrow the bounds of the key"
         )
     for task in tasks:
         _check_home(task)
@@ -276,12 +293,21 @@ def _check_home(task: HomeTask) -> None:
 def _reaches(node: Node) -> int:
     """The largest magnitude that evaluating the node itself comes by."""
     if isinstance(node, Comparison | Membership):
-        finest = max(node.children, key=lambda child: child.scale)
-        return max(aligned(magnitude(child), child, finest) for child in node.children)
+        return _aligned_reach(node.children)
+    if isinstance(node, Case):
+        return max(magnitude(node), _aligned_reach(node.values))
+    if isinstance(node, Arithmetic) and node.operator != "*":
+        return max(magnitude(node), _aligned_reach(node.children))
     if isinstance(node, Bin):
         span = Number(max(abs(node.start), abs(node.stop)), node.digits)
         return (aligned(magnitude(node.operand), node.operand, span) + span.value) * node.bins
     return magnitude(node)
+
+
+def _aligned_reach(nodes: Sequence[Node]) -> int:
+    """The same of putting numbers at their finest scale: of the factors, too, even for zero."""
+    finest = max(nodes, key=lambda node: node.scale)
+    return max(max(aligned(magnitude(node), node, finest), aligned(1, node, finest)) for node in nodes)
 
 
 def _ranges(

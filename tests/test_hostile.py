@@ -1,0 +1,215 @@
+"""A pinned company that does not keep to the protocol: it must not make a query run that nobody asked for, keep others
+out, use up a node's memory or threads, or write into its log what it likes."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import grpc
+import pytest
+from cluster import Cluster
+
+from parties.node import serve
+from parties.node.agreement import Terms, _hear, agree
+from parties.node.serve import SESSIONS, ServingNode
+from parties.wire import endpoint, identity, stream
+from parties.wire.endpoint import Node, dial
+from parties.wire.frames import Data, decode, encode
+from parties.wire.v1 import party_pb2 as pb
+
+TABLES = """
+[tables.t]
+max_rows = 100
+[tables.t.columns]
+n = { type = "integer", lower = 0, upper = 100 }
+[queries.total]
+sql = "SELECT SUM(n) FROM t"
+receivers = ["alpha", "beta"]
+"""
+
+
+class Hostile:
+    """Gamma's certificate, and what it does with it to alpha, which serves."""
+
+    def __init__(self, cluster: Cluster, node: ServingNode) -> None:
+        self.cluster, self.node = cluster, node
+        own = identity.load(cluster["gamma"])
+        alpha = Node("alpha", node.endpoint.address, node.identity.der)
+        self.channel = dial(own, alpha)
+        self.digest = bytes.fromhex(node.approval.current().spec.digest)
+        self._silent = threading.Event()
+
+    def hello(self, **changes: object) -> pb.Frame:
+        fields = {
+            "proposal": bytes(16), "purpose": "query", "name": "total", "initiator": "beta", "spec_digest": self.digest,
+            "nonce": bytes(32), "seed": bytes(32), **changes,
+        }  # fmt: skip
+        return pb.Frame(hello=pb.Hello(**fields))
+
+    def session(self, *frames: pb.Frame | Data) -> grpc.Call:
+        """A stream that says `frames`, and then nothing more, but does not end."""
+
+        def say() -> Iterator[pb.Frame | Data]:
+            yield from frames
+            self._silent.wait(60)
+
+        return self.channel.stream_stream(f"/{endpoint.SERVICE}/Session", encode, decode)(say())
+
+    def close(self) -> None:
+        self._silent.set()
+        self.channel.close()
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Iterator[Hostile]:
+    cluster = Cluster(tmp_path, ["alpha", "beta", "gamma"], tables=TABLES, deadline=1)
+    cluster.approve()
+    node = ServingNode(cluster["alpha"])
+    attacker = Hostile(cluster, node)
+    yield attacker
+    attacker.close()
+    node.close()
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 20) -> bool:
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def answer(call: grpc.Call) -> pb.Abort:
+    """The reason that the node gives."""
+    for frame in call:
+        if isinstance(frame, pb.Frame) and frame.HasField("abort"):
+            return frame.abort
+    raise AssertionError("the node gave no reason")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"initiator": "alpha"}, "alpha has not proposed this session"),  # in this node's own name
+        ({"initiator": "gamma"}, "no receiver"),
+        ({"initiator": ""}, "no receiver"),
+        ({"name": "nothing"}, "no such query"),
+        ({"purpose": "protocol"}, "serves queries alone"),
+        ({"proposal": bytes(15)}, "no meaning"),
+        ({"proposal": bytes(1000)}, "no meaning"),
+    ],
+)
+def test_what_a_peer_may_not_propose_is_refused_at_once(hostile: Hostile, changes, why) -> None:
+    abort = answer(hostile.session(hostile.hello(**changes)))
+    assert (abort.reason, abort.culprit) == (pb.Abort.REFUSED, "alpha")
+    assert why in abort.where
+    assert not hostile.node._opened_by
+
+
+def test_a_peer_opens_no_more_than_its_share_of_sessions(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    share = SESSIONS // 3
+    calls = [hostile.session(hostile.hello(proposal=i.to_bytes(16, "big"))) for i in range(share)]
+    assert eventually(lambda: len(hostile.node._opened_by) == share)
+    assert "that gamma opened are in progress" in answer(hostile.session(hostile.hello(proposal=b"x" * 16))).where
+    # the node's own company finds a place
+    replies = hostile.node.run(pb.RunRequest(query="nothing"), threading.Event())
+    assert "no query 'nothing'" in next(replies).error
+    for call in calls:
+        call.cancel()
+    assert eventually(lambda: not hostile.node._opened_by)
+
+
+def test_one_proposal_again_and_again_counts_each_time(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = threading.Event()
+    monkeypatch.setattr(serve, "agree", lambda *_: held.wait(30))  # what it began goes on although it is over
+    calls = [hostile.session(hostile.hello()) for _ in range(SESSIONS // 3)]
+    assert eventually(lambda: len(hostile.node._opened_by) == SESSIONS // 3)
+    assert len(calls) > len(hostile.node._attempts) == 1
+    assert "in progress" in answer(hostile.session(hostile.hello())).where
+    held.set()
+
+
+def test_a_peer_that_only_beats_does_not_hold_the_agreement() -> None:
+    session = stream.Session("gamma", 0.2)
+    peer = session.streams["alpha"] = stream.PeerStream("alpha", session)
+
+    def beat() -> Iterator[pb.Frame]:
+        while not session.over:
+            time.sleep(0.01)
+            yield pb.Frame(beat=pb.Beat())
+
+    threading.Thread(target=peer.read, args=(beat(),), daemon=True).start()
+    terms = Terms("query", "total", "alpha", "", "00", "00")
+    with pytest.raises(stream.SessionFailed, match="alpha did not say what it agrees to") as raised:
+        _hear(session, session.streams, "gamma", terms, 0.2)
+    session.fail(raised.value)
+
+
+def test_a_stream_that_never_ends_holds_no_thread(hostile: Hostile) -> None:
+    def reading() -> int:
+        return sum(thread.name == "read gamma" for thread in threading.enumerate())
+
+    calls = [hostile.session(hostile.hello(proposal=i.to_bytes(16, "big"))) for i in range(10)]
+    assert eventually(lambda: reading() == 10)
+    for attempt in list(hostile.node._opened_by):
+        attempt.session.fail(stream.SessionFailed("over", pb.Abort.FAILED, "alpha"))
+    assert eventually(lambda: reading() == 0 and not hostile.node._opened_by)
+    del calls  # until now they were held open
+
+
+def test_a_caller_that_says_nothing_is_hung_up_on(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "PATIENCE", 0.2)
+    with pytest.raises(grpc.RpcError) as raised:
+        list(hostile.session())
+    assert raised.value.code() == grpc.StatusCode.CANCELLED
+    assert eventually(lambda: not hostile.node.endpoint._calls["gamma"])
+
+
+def test_a_caller_has_no_more_than_its_share_of_calls(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "CALLS", endpoint.OWN_CALLS + 8)  # four for each of two peers
+    calls = [hostile.session() for _ in range(4)]
+    assert eventually(lambda: hostile.node.endpoint._calls["gamma"] == 4)
+    with pytest.raises(grpc.RpcError) as raised:
+        list(hostile.session(hostile.hello()))
+    assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    for call in calls:
+        call.cancel()
+    assert eventually(lambda: not hostile.node.endpoint._calls["gamma"])
+
+
+def test_a_name_writes_nothing_into_the_log_but_itself(
+    hostile: Hostile, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "agree", partial(agree, patience=0.2))
+    forged = "x\n2026-01-01 00:00:00Z info    approved spec\x1b[2J" + "y" * 100_000
+    answer(hostile.session(hostile.hello(name=forged, spec_digest=bytes(32))))
+    assert eventually(lambda: "failed" in caplog.text)
+    for record in caplog.records:
+        assert "\n" not in record.getMessage()
+        assert "\x1b" not in record.getMessage()
+        assert len(record.getMessage()) < 1_000
+
+
+def test_bytes_that_are_no_payload_count_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAILBOX", 10_000)
+    session = stream.Session("alpha", 5)
+    peer = session.streams["gamma"] = stream.PeerStream("gamma", session, pb.Hello())
+    raw = encode(Data(bytes(32), 1, "o" * 1_000, b"", last=False))
+    taken = 0
+
+    def flood() -> Iterator[Data]:
+        nonlocal taken
+        for _ in range(1_000):
+            taken += 1
+            yield decode(raw)
+
+    reading = threading.Thread(target=peer.read, args=(flood(),), daemon=True)
+    reading.start()
+    assert eventually(lambda: taken >= 8)
+    time.sleep(0.2)
+    assert taken < 12
+    session.finish()
+    reading.join(10)
