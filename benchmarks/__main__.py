@@ -1,53 +1,60 @@
-"""`python -m benchmarks`: share, multiply and open 100,000 values among three parties in one process.
+"""`comity bench`, or `python -m benchmarks`: what Comity costs on this machine."""
 
-Prints for each scheme the median time of several runs, as a multiple of the same products in plain numpy in the same
-run, and the bytes a party sends a value.
-"""
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
 
-import statistics
-import time
-from collections.abc import Callable
+import click
+from rich.console import Console
+from rich.table import Table
 
-import numpy as np
+from benchmarks import micro, queries
+from benchmarks.measure import HEADINGS, Line, row
+from benchmarks.plot import plot
 
-from mpc.context import Context
-from mpc.simulate import simulate
-from protocols.gadgets import multiply, reveal, share
-
-VALUES = 100_000
-RUNS = 5
-
-
-def protocol(ctx: Context, x: np.ndarray) -> int:
-    first, second, _ = share(ctx, x)
-    reveal(ctx, multiply(ctx, first, second))
-    return ctx.measured.bytes
+GROUPS = (*micro.GROUPS, *queries.GROUPS)
 
 
-def median(work: Callable[[], object]) -> float:
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+def lines(groups: tuple[str, ...], runs: int, quick: bool) -> Iterator[Line]:
+    yield from micro.lines(groups, runs, quick)
+    yield from queries.lines(groups, runs, quick)
 
 
-def main() -> None:
-    rng = np.random.default_rng(1)
-    inputs = list(rng.integers(-1000, 1000, (3, VALUES)))
-    plain = median(lambda: inputs[0] * inputs[1])
-    print(f"{VALUES:,} products, 3 parties in threads, median of {RUNS}; plain numpy {plain * 1e3:.2f} ms")
-    for scheme, triples in (("additive", "dealer"), ("shamir", None), ("shamir", "dealer")):
-        sent: list[int] = []
+@click.command(name="bench")
+@click.argument("names", nargs=-1, metavar="[NAME ...]", type=click.Choice(GROUPS))
+@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--quick", is_flag=True, help="Few runs of small sizes: does it all work?")
+@click.option("--plot", "picture", metavar="FILE.png", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it.")
+def bench(names: tuple[str, ...], format_: str, quick: bool, picture: Path | None) -> None:
+    """Measure what Comity costs here: all of it, or NAMEs alone.
 
-        def run(scheme: str = scheme, triples: str | None = triples, sent: list[int] = sent) -> None:
-            sent[:] = simulate(protocol, inputs, scheme, triples=triples)
-
-        seconds = median(run)
-        how = "triples from a dealer" if triples else "resharing"
-        print(f"{scheme:9} {how:22} {seconds * 1e3:7.0f} ms  {seconds / plain:6.0f} x numpy  {max(sent) / VALUES:5.0f} bytes a value")
+    share, open, multiply, dealer, sum: protocols, among threads and among processes over mutual TLS, beside plain numpy
+    and raw TLS sockets. rows, cells, companies: whole queries, beside the same local queries. start: the command and a node.
+    """
+    say = Console(stderr=True)
+    measured = []
+    with say.status("measuring") if say.is_terminal else nullcontext() as status:
+        for line in lines(names or GROUPS, 2 if quick else 7, quick):
+            measured.append(line)
+            if status is not None:
+                status.update(f"measured {line.group}: {line.name}")
+    if picture is not None:
+        plot(measured, picture)
+    if format_ == "json":
+        click.echo(json.dumps([line.as_json() for line in measured]))
+    else:
+        table = Table(*HEADINGS)
+        for line in measured:
+            table.add_row(*row(line))
+        console = Console()
+        console.width = max(console.width, 200)
+        console.print(table)
+    wrong = [f"{line.group}, {line.name}" for line in measured if line.declared != line.measured]
+    if wrong:
+        sys.exit(f"costs more or less than declared: {'; '.join(wrong)}")
 
 
 if __name__ == "__main__":
-    main()
+    bench(prog_name="comity bench")

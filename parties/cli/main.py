@@ -15,6 +15,7 @@ COMMANDS = {
     "node": ("parties.cli.node", "Serve the node in DIRECTORY until SIGTERM or Ctrl-C."),
     "run": ("parties.cli.run", "Run QUERY of the approved spec, through this company's own node."),
     "demo": ("parties.cli.demo", "Run the flights example: five nodes, five queries."),
+    "bench": ("parties.cli.bench", "Measure what Comity costs on this machine."),
 }
 """Each command's module, and what `comity --help` says of it without importing that."""
 
@@ -44,7 +45,7 @@ def cli() -> None:
 def main() -> None:
     """Exit status: 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted."""
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name="comity", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         status = error.exit_code

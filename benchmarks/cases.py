@@ -1,0 +1,118 @@
+"""What is timed among parties: share, open, multiply, sum, and the dealer. Each declares its cost."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mpc.context import Context, TripleSource
+from mpc.cost import Cost
+from mpc.schemes import PartyId, Scheme
+from mpc.schemes.named import schemes
+from mpc.share import Share
+from mpc.triples.dealer import DealerTriples
+from protocols.gadgets import multiply, multiply_cost, reveal, reveal_cost, share, share_cost
+
+
+@dataclass(frozen=True)
+class Case:
+    """`prepare(ctx, values)` is not timed; `run` takes what it returns. `triples`: "dealer" (dealt in the run),
+    "preloaded" (dealt before it), or None."""
+
+    group: str
+    scheme: str
+    wide: bool
+    parties: int
+    triples: str | None
+    elements: int
+    prepare: Callable[[Context, np.ndarray], Any]
+    run: Callable[[Context, Any], object]
+    cost: Callable[[Scheme, PartyId, int, TripleSource | None], Cost]
+    plain: Callable[[np.ndarray], object]
+    """The same work on plain numbers."""
+
+    @property
+    def sharing(self) -> Scheme:
+        colluding = self.parties - 1 if self.scheme == "additive" else (self.parties - 1) // 2
+        return schemes(self.scheme, self.parties, colluding)[self.wide]
+
+    @property
+    def name(self) -> str:
+        how = {"dealer": ", dealt in the run", "preloaded": ", triples preloaded", None: ""}[self.triples]
+        return f"{self.scheme} over {self.sharing.algebra.name}{how if self.group == 'multiply' else ''}"
+
+
+def shared(ctx: Context, values: np.ndarray) -> list[Share]:
+    return share(ctx, values)
+
+
+def _take(ctx: Context, shares: list[Share]) -> object:
+    assert ctx.triples is not None
+    return ctx.triples.take(ctx, shares[0].shape)
+
+
+def _sum_to_one(ctx: Context, values: np.ndarray) -> object:
+    shares = share(ctx, values)
+    return reveal(ctx, sum(shares[1:], shares[0]), to=[0])
+
+
+def _everyone(scheme: Scheme, n: int) -> dict[PartyId, tuple[int, ...]]:
+    return dict.fromkeys(range(scheme.parties), (n,))
+
+
+_SHARE = (
+    lambda ctx, values: values,
+    share,
+    lambda scheme, me, n, _: share_cost(scheme, me, _everyone(scheme, n)),
+    lambda x: x + x,
+)
+_OPEN = (
+    shared,
+    lambda ctx, shares: reveal(ctx, shares[0]),
+    lambda scheme, me, n, _: reveal_cost(scheme, me, range(scheme.parties), n),
+    lambda x: x + x,
+)
+_MULTIPLY = (
+    shared,
+    lambda ctx, shares: multiply(ctx, shares[0], shares[1]),
+    lambda scheme, me, n, triples: multiply_cost(scheme, me, triples, n),
+    lambda x: x * x,
+)
+_DEALER = (
+    shared,
+    _take,
+    lambda scheme, me, n, _: DealerTriples().cost(scheme, me, n),
+    lambda x: x * x,
+)
+_SUM = (
+    lambda ctx, values: values,
+    _sum_to_one,
+    lambda scheme, me, n, _: share_cost(scheme, me, _everyone(scheme, n)) + reveal_cost(scheme, me, [0], n),
+    lambda x: x + x + x,
+)
+
+
+SHARINGS = (("additive", False), ("additive", True), ("shamir", False), ("shamir", True))
+MULTIPLICATIONS = (
+    ("additive", False, 2, "preloaded"),
+    ("additive", False, 2, "dealer"),
+    ("additive", False, 3, "dealer"),
+    ("additive", True, 3, "dealer"),
+    ("shamir", False, 3, None),
+    ("shamir", False, 3, "dealer"),
+    ("shamir", True, 3, None),
+)
+
+
+def cases(quick: bool) -> list[Case]:
+    """Wide algebras are for few values."""
+    n, few, million = (1 << 16, 1 << 10, 100_000) if quick else (1 << 20, 1 << 14, 1_000_000)
+    listed = []
+    for group, work in (("share", _SHARE), ("open", _OPEN)):
+        listed += [Case(group, scheme, wide, 3, None, few if wide else n, *work) for scheme, wide in SHARINGS]
+    for scheme, wide, parties, triples in MULTIPLICATIONS:
+        listed.append(Case("multiply", scheme, wide, parties, triples, few if wide else n, *_MULTIPLY))
+    listed += [Case("dealer", "additive", False, parties, "dealer", n, *_DEALER) for parties in (2, 3)]
+    listed.append(Case("sum", "additive", False, 3, None, million, *_SUM))
+    return listed

@@ -1,0 +1,73 @@
+"""Companies for a benchmark, in a folder of their own: identities, an approved spec, nodes and workers as processes."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from parties.governance.approval import approve
+from parties.node.config import read_config, starting_config
+from parties.wire import identity
+
+LETTERS = "abcdefghij"
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@contextmanager
+def companies(
+    parties: int, scheme: str, *, dealer: bool = False, tables: str = "", data: str = ""
+) -> Iterator[Sequence[Path]]:
+    """The parties' folders, and the dealer's last; each has approved a spec with `tables`. `data` goes into every
+    party's node.toml. The dealer's node runs."""
+    with TemporaryDirectory(prefix="comity-bench-") as root:
+        names = [*LETTERS[:parties], *(["dealer"] if dealer else [])]
+        folders = [Path(root) / name for name in names]
+        colluding = parties - 1 if scheme == "additive" else (parties - 1) // 2
+        spec = f'version = 1\nname = "benchmark"\n[security]\nscheme = "{scheme}"\ncolluding = {colluding}\n'
+        spec += 'triples = "dealer"\n' if dealer else ""
+        for name, folder, port in zip(names, folders, free_ports(len(names)), strict=True):
+            der = identity.create(folder, name).der
+            listen = f"127.0.0.1:{port}"
+            (folder / "node.toml").write_text(starting_config(name, listen) + (data if name != "dealer" else ""))
+            head = "dealer" if name == "dealer" else f"parties.{name}"
+            spec += f'[{head}]\naddress = "{listen}"\ncertificate = "{identity.one_line(der)}"\n'
+        file = Path(root) / "comity.toml"
+        file.write_text(spec + tables)
+        for folder in folders:
+            approve(file, folder, read_config(folder).name, identity.load(folder))
+        with nodes(folders[-1:] if dealer else []):
+            yield folders
+
+
+@contextmanager
+def nodes(folders: Sequence[Path]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Nodes as processes, until the block ends. They are up once they answer."""
+    with processes([[sys.executable, "-m", "parties.cli.main", "node", str(folder)] for folder in folders]) as started:
+        yield started
+
+
+@contextmanager
+def processes(commands: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Side by side; none is left at the end."""
+    started: list[subprocess.Popen[str]] = []
+    try:
+        for command in commands:
+            started.append(subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            ))  # fmt: skip
+        yield started
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.communicate()
