@@ -1,7 +1,7 @@
 """What is timed among parties: share, open, multiply, sum, and the dealer. Each declares its cost."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ _MULTIPLY = (
 _DEALER = (
     shared,
     _take,
-    lambda scheme, me, n, _: DealerTriples().cost(scheme, me, n),
+    lambda scheme, me, n, _: replace(DealerTriples().cost(scheme, me, n), triples=0),  # taken, and not used up
     lambda x: x * x,
 )
 _SUM = (

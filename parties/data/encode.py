@@ -11,8 +11,11 @@ floating point is not taken for numbers: whether 0.29 is meant by what is stored
 CAST in its own view.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from functools import cached_property
 
 from duckdb.sqltypes import DuckDBPyType
 from sqlglot import exp
@@ -43,15 +46,25 @@ class Problem:
     is_of_type: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoded:
     """A declared column over the company's view: `value` is right where none of `problems` holds. Both may use `raw`,
     an expression that is costly, by its name `raw_name`: it is to be worked out once."""
 
     declared: Column
+    type: DuckDBPyType
     value: exp.Expression
-    problems: tuple[Problem, ...]
+    find_problems: Callable[[], tuple[Problem, ...]]
     raw: exp.Expression | None = None
+
+    @cached_property
+    def problems(self) -> tuple[Problem, ...]:
+        """Made where they are needed: for a category of many values they are long."""
+        found = self.find_problems()
+        if self.declared.nullable:
+            return found
+        null = Problem("is NULL, and the column is not nullable", _is_null(column(self.declared.name)))
+        return (null, *found)
 
     @property
     def raw_name(self) -> str:
@@ -78,10 +91,25 @@ def encode(declared: Column, type_: DuckDBPyType, is_text: bool) -> Encoded:
         encoded = _boolean(declared, source, type_, is_text)
     else:
         encoded = _number(declared, source, type_, is_text)
-    if declared.nullable:
-        return encoded
-    null = Problem("is NULL, and the column is not nullable", _is_null(source))
-    return replace(encoded, problems=(null, *encoded.problems))
+    return encoded
+
+
+def smallest_and_largest(encoded: Encoded) -> tuple[exp.Expression, exp.Expression] | None:
+    """Aggregates that together say whether all values of a number are right (see `lies_within`); None where only a
+    look at each value does. The engine often knows them without reading a row."""
+    declared, type_ = encoded.declared, encoded.type
+    exact = type_.id in (*_NARROW_INTEGERS, *_WIDE_INTEGERS) or (type_.id == "decimal" and _digits(type_)[1] <= declared.scale)
+    if declared.kind not in ("integer", "decimal") or not exact:
+        return None
+    source = column(declared.name)
+    return exp.Min(this=source), exp.Max(this=source.copy())
+
+
+def lies_within(declared: Column, smallest: Decimal | int | None, largest: Decimal | int | None) -> bool:
+    if smallest is None or largest is None:
+        return True  # no value at all
+    unit: int = 10**declared.scale
+    return declared.lower <= Fraction(smallest) * unit and Fraction(largest) * unit <= declared.upper
 
 
 def is_valid(encoded: Encoded) -> exp.Expression:
@@ -96,13 +124,10 @@ def code(key: Key, value: exp.Expression) -> exp.Expression:
     """The number of the key's cell, as a BIGINT, from the key's encoded (or rendered) value."""
     expression = key.expression
     kind = expression.column.kind if isinstance(expression, Reference) else "integer"
-    if isinstance(expression, Reference) and kind == "category":
-        number = _function("enum_code", _enumerated(expression.column, value))
-    elif kind == "boolean":
-        number = value
-    else:
-        number = exp.Paren(this=exp.Sub(this=value, expression=integer(expression.lower)))
-    number = cast(number, "BIGINT")
+    if kind == "category":
+        raise TypeError("a category's values are numbered after they are grouped")
+    shifted = exp.Paren(this=exp.Sub(this=value, expression=integer(expression.lower)))
+    number = cast(value if kind == "boolean" else shifted, "BIGINT")
     if key.has_null:
         number = exp.Coalesce(this=number, expressions=[integer(key.size - 1)])
     return number
@@ -112,26 +137,26 @@ def _category(declared: Column, source: exp.Expression, type_: DuckDBPyType) -> 
     if type_.id not in ("varchar", "enum"):
         raise WrongType
     value = source if type_.id == "varchar" else cast(source, "VARCHAR")
-    undeclared = _present(source, _is_null(_enumerated(declared, value)))
-    return Encoded(declared, value, (Problem("is not a declared value", undeclared),))
 
+    def problems() -> tuple[Problem, ...]:
+        # an engine's enumeration finds a text by hashing; a list would be searched for every row
+        values = exp.DataType(this=exp.DataType.Type.ENUM, expressions=[text(item) for item in declared.values])
+        undeclared = _present(source, _is_null(exp.TryCast(this=value.copy(), to=values)))
+        return (Problem("is not a declared value", undeclared),)
 
-def _enumerated(declared: Column, value: exp.Expression) -> exp.Expression:
-    """An engine's enumeration finds a text's number by hashing; a list would be searched for every row."""
-    values = exp.DataType(this=exp.DataType.Type.ENUM, expressions=[text(item) for item in declared.values])
-    return exp.TryCast(this=value.copy(), to=values)
+    return Encoded(declared, type_, value, problems)
 
 
 def _boolean(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_text: bool) -> Encoded:
     if type_.id == "boolean":
-        return Encoded(declared, source, ())
+        return Encoded(declared, type_, source, tuple)
     if not is_text:
         raise WrongType
     word = _function("lower", _function("trim", source))
     value = exp.Paren(this=exp.EQ(this=word, expression=text("true")))
     known = exp.Paren(this=exp.In(this=word.copy(), expressions=[text("true"), text("false")]))
     problem = Problem("is neither true nor false", _present(source, exp.Not(this=known)), is_of_type=True)
-    return Encoded(declared, value, (problem,))
+    return Encoded(declared, type_, value, lambda: (problem,))
 
 
 def _number(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_text: bool) -> Encoded:
@@ -168,7 +193,7 @@ def _number(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_te
         value = exp.Paren(this=exp.Mul(this=cast(value, own), expression=integer(coarser, own)))
     elif raw.type != own:
         value = cast(value, own)
-    return Encoded(declared, value, tuple(problems), raw.integer)
+    return Encoded(declared, type_, value, lambda: tuple(problems), raw.integer)
 
 
 @dataclass(frozen=True)
@@ -190,14 +215,19 @@ def _typed(source: exp.Expression, type_: DuckDBPyType) -> _Raw:
         return _Raw(_hugeint(source), "HUGEINT", 0)
     if type_.id != "decimal":
         raise WrongType
-    size = dict(type_.children)
-    width, digits = int(str(size["precision"])), int(str(size["scale"]))
+    width, digits = _digits(type_)
     if width + digits + 1 <= _DIGITS:
         unit = cast(exp.Literal.number(10**digits), f"DECIMAL({digits + 1}, 0)")
         raw_type = "BIGINT" if width <= 18 else "HUGEINT"
         return _Raw(cast(exp.Mul(this=source.copy(), expression=unit), raw_type), raw_type, digits)
     # a product would have too many digits for the engine; its text has them all
     return _Raw(_hugeint(_function("replace", cast(source, "VARCHAR"), text("."), text(""))), "HUGEINT", digits)
+
+
+def _digits(type_: DuckDBPyType) -> tuple[int, int]:
+    """All digits of a DECIMAL, and those after the point."""
+    size = dict(type_.children)
+    return int(str(size["precision"])), int(str(size["scale"]))
 
 
 def _from_text(source: exp.Expression, scale: int) -> _Raw:

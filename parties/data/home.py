@@ -1,6 +1,6 @@
 """What one company computes at home: the vector of a `HomeTask`, exactly, from its own file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import duckdb
 import numpy as np
@@ -8,17 +8,16 @@ from duckdb.sqltypes import DuckDBPyType
 from sqlglot import exp
 
 from mpc.algebra import Array
-from parties.data.encode import Encoded, Problem, WrongType, code, encode, is_valid, with_raw
+from parties.data.check import check_first_rows, check_rows
+from parties.data.encode import Encoded, WrongType, code, encode, with_raw
 from parties.data.render import all_of, cast, column, integer, is_narrow, render
-from parties.data.source import Columns, DataError, TableSource, connect, open_source, run, stamp
+from parties.data.source import Columns, DataError, TableSource, connect_to, open_source, run, stamp
 from protocols.expression import Node, Reference
-from protocols.planning.task import HomeTask
+from protocols.planning.task import HomeTask, Key
 from protocols.statistics.base import Measure
 from protocols.tables import Table
 
 __all__ = ["DataError", "TableSource", "check_source", "compute"]
-
-_PREVIEW = 10_000
 
 _TAKEN = {
     "integer": "an integer or DECIMAL type",
@@ -31,7 +30,7 @@ _TAKEN = {
 def compute(task: HomeTask, source: TableSource) -> Array:
     """The totals of `task`, in its order: `int64` where their proven ranges allow, else Python integers. DataError
     where the table, in any of its rows, is not as agreed."""
-    connection = connect([source.path])
+    connection = connect_to(source)
     try:
         columns = open_source(connection, source)
         is_narrow_task = all(is_narrow(task.largest(measure)) for measure in task.measures)
@@ -40,7 +39,7 @@ def compute(task: HomeTask, source: TableSource) -> Array:
             return vector
         before = stamp(source)
         encoded = _encode(task.table, columns, source)
-        _check_rows(connection, task.table, encoded, source)
+        check_rows(connection, task.table, encoded, source)
         _aggregate(connection, task, encoded, source, vector)
         if stamp(source) != before or not _in_range(task, vector):
             raise DataError(f"{source.path}: changed while it was read: run the query again")
@@ -52,21 +51,11 @@ def compute(task: HomeTask, source: TableSource) -> Array:
 def check_source(table: Table, source: TableSource) -> None:
     """DataError unless the file is there and has the columns of `table`, of their types. Where all is text, its first
     rows are read for that; values are not checked."""
-    connection = connect([source.path])
+    connection = connect_to(source)
     try:
         columns = open_source(connection, source)
-        if not columns:
-            return
-        encoded = _encode(table, columns, source)
-        found = [(item, problem) for item in encoded.values() for problem in item.problems if problem.is_of_type]
-        if not found:
-            return
-        first_rows = exp.select("*").from_(exp.to_table("agreed")).limit(_PREVIEW).subquery("first_rows")
-        query = exp.select(*(_count_where(problem) for _, problem in found)).from_(first_rows)
-        counts = run(connection, source, query).fetchall()[0]
-        wrong = _in_words(found, counts, _PREVIEW)
-        if wrong:
-            raise DataError(_report(source, wrong))
+        if columns:
+            check_first_rows(connection, _encode(table, columns, source), source)
     finally:
         connection.close()
 
@@ -99,34 +88,6 @@ def _type(type_: DuckDBPyType) -> str:
     return type_.id.upper() if type_.id == "enum" else str(type_)
 
 
-def _check_rows(
-    connection: duckdb.DuckDBPyConnection, table: Table, encoded: Mapping[str, Encoded], source: TableSource
-) -> None:
-    """One pass over all rows for everything that may be wrong with them."""
-    found = [(item, problem) for item in encoded.values() for problem in item.problems]
-    counts: list[exp.Expression] = [exp.Count(this=exp.Star())]
-    counts += [_count_where(problem) for _, problem in found]
-    if table.key:
-        items = [encoded[name] for name in table.key]
-        row = exp.Anonymous(this="row", expressions=[item.value.copy() for item in items])
-        # the values of other rows may not even be computable
-        keys = exp.Case(ifs=[exp.If(this=all_of([is_valid(item) for item in items]), true=row)])
-        counts += [exp.Count(this=keys), exp.Count(this=exp.Distinct(expressions=[keys.copy()]))]
-    query = exp.select(*counts).from_(with_raw(encoded.values(), "agreed"))
-    rows, *numbers = run(connection, source, query).fetchall()[0]
-
-    wrong = []
-    if rows > table.max_rows:
-        wrong.append(f"{rows:,} rows, more than tables.{table.name}.max_rows = {table.max_rows:,}")
-    wrong += _in_words(found, numbers[: len(found)])
-    if table.key:
-        repeated = numbers[-2] - numbers[-1]
-        if repeated:
-            wrong.append(f"in {_counted(repeated)} the key ({', '.join(table.key)}) is that of another row")
-    if wrong:
-        raise DataError(_report(source, wrong))
-
-
 def _aggregate(
     connection: duckdb.DuckDBPyConnection,
     task: HomeTask,
@@ -144,26 +105,41 @@ def _aggregate(
     values.append(exp.alias_(integer(0), "#zero", quoted=True))
     rows = exp.select(*values).from_(with_raw(items, "agreed")).subquery("encoded")
 
+    names = [f"#key{number}" for number in range(len(task.keys))]
+    keys = [exp.alias_(_key(key), name, quoted=True) for key, name in zip(task.keys, names, strict=True)]
+    kept = exp.select(*keys, "*").from_(rows).where(all_of([render(node) for node in task.where])).subquery("kept")
+    belongs = [
+        exp.Not(this=exp.Is(this=column(name), expression=exp.null()))
+        for key, name in zip(task.keys, names, strict=True)
+        if not key.has_null
+    ]
+    grouped = [column(name) for name in names]
     totals = [_total(task, measure) for measure in task.measures]
-    cell = exp.alias_(_cell(task), "#cell", quoted=True)
-    kept = exp.select(cell, "*").from_(rows).where(all_of([render(node) for node in task.where])).subquery("kept")
-    is_somewhere = exp.Not(this=exp.Is(this=column("#cell"), expression=exp.null()))
-    query = exp.select(column("#cell"), *totals).from_(kept).where(is_somewhere).group_by(column("#cell"))
+    query = exp.select(*grouped, *totals).from_(kept).where(all_of(belongs)).group_by(*grouped)
 
-    result = run(connection, source, query).fetchnumpy()
-    cells, *answers = result.values()
-    for index, answer in enumerate(answers):
+    result = list(run(connection, source, query).fetchnumpy().values())
+    cells = _cells(task.keys, result[: len(keys)])
+    for index, answer in enumerate(result[len(keys) :]):
         whole = answer if answer.dtype != object else [int(value) for value in answer]
-        vector[index * task.cells + cells.astype(np.int64)] = whole
+        vector[index * task.cells + cells] = whole
 
 
-def _cell(task: HomeTask) -> exp.Expression:
-    """The number of a row's cell; NULL where a key is."""
-    cell = integer(0)
-    for key in task.keys:
-        shifted = exp.Paren(this=exp.Mul(this=cell, expression=integer(key.size)))
-        cell = exp.Paren(this=exp.Add(this=shifted, expression=code(key, render(key.expression))))
-    return cell
+def _key(key: Key) -> exp.Expression:
+    """A category's own text, of which there are few once it is grouped; else the number of the key's cell."""
+    value = render(key.expression)
+    return value if key.expression.type == "text" else code(key, value)
+
+
+def _cells(keys: Sequence[Key], columns: Sequence[Array]) -> Array:
+    """The number of each group's cell."""
+    cells: Array = np.zeros(1, dtype=np.int64)
+    for key, found in zip(keys, columns, strict=True):
+        numbers = found
+        if isinstance(key.expression, Reference) and key.expression.type == "text":
+            number = {value: code for code, value in enumerate(key.expression.column.values)} | {None: key.size - 1}
+            numbers = np.array([number[value] for value in found.tolist()], dtype=np.int64)
+        cells = cells * key.size + np.asarray(numbers, dtype=np.int64)
+    return cells
 
 
 def _total(task: HomeTask, measure: Measure) -> exp.Expression:
@@ -188,28 +164,3 @@ def _in_range(task: HomeTask, vector: Array) -> bool:
 
 def _columns(expressions: Iterable[Node]) -> set[str]:
     return {node.column.name for item in expressions for node in item.walk() if isinstance(node, Reference)}
-
-
-def _count_where(problem: Problem) -> exp.Expression:
-    return exp.Filter(this=exp.Count(this=exp.Star()), expression=exp.Where(this=problem.condition.copy()))
-
-
-def _in_words(found: Iterable[tuple[Encoded, Problem]], counts: Iterable[int], preview: int = 0) -> list[str]:
-    return [
-        f"column {item.declared.name}: in {_counted(count, preview)} it {problem.what}"
-        for (item, problem), count in zip(found, counts, strict=True)
-        if count
-    ]
-
-
-def _counted(rows: int, preview: int = 0) -> str:
-    if preview:
-        return f"{rows:,} of the first {preview:,} rows"
-    return f"{rows:,} row{'' if rows == 1 else 's'}"
-
-
-def _report(source: TableSource, wrong: list[str]) -> str:
-    return (
-        f"{source.path}: {'; '.join(wrong)}. Correct the data, leave such rows out in this company's own view (`sql` in "
-        "node.toml), or agree on other bounds in the spec"
-    )

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,10 +62,22 @@ def connect(paths: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     })  # fmt: skip
     allowed = exp.Array(expressions=[exp.Literal.string(str(path.absolute())) for path in paths])
     connection.execute("SET enable_progress_bar = false")
+    connection.execute("SET enable_external_file_cache = false")  # a file that was exchanged is read anew
     connection.execute(f"SET allowed_paths = {allowed.sql(DIALECT)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+@lru_cache(maxsize=64)
+def _engine(path: Path) -> duckdb.DuckDBPyConnection:
+    return connect([path])
+
+
+def connect_to(source: TableSource) -> duckdb.DuckDBPyConnection:
+    """A connection, with views of its own, to the engine of `source`, which is kept: starting one takes longer than a
+    small query does."""
+    return _engine(source.path).cursor()
 
 
 def open_source(connection: duckdb.DuckDBPyConnection, source: TableSource) -> Columns:
