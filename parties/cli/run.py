@@ -57,22 +57,33 @@ def run_on_node(query: str, directory: Path, tell: Callable[[str], object] = lam
     host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
     node = Node(f"the node of {config.name}", f"{host}:{port}", own.der)
     with dial(own, node, LARGEST_RESULT) as channel:
-        ready(channel, node, f"start it with `comity node {directory}`")
-        call = rpc.PartyStub(channel).Run(pb.RunRequest(query=query))
-        try:
-            for reply in call:
-                kind = reply.WhichOneof("kind")
-                if kind == "error":
-                    raise ComityError(reply.error)
-                if kind == "result":
-                    result = json.loads(reply.result)
-                    assert isinstance(result, dict)
-                    return result
-                tell(reply.progress)
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise ComityError(f"the node in {directory} has too many calls at once: try again") from None
+        result = _ask(channel, query, directory, tell)
+        if result is None:
+            ready(channel, node, f"start it with `comity node {directory}`")  # it may not be up yet
+            result = _ask(channel, query, directory, tell)
+    if result is None:
+        raise ComityError(f"the node in {directory} gave no answer: its log says why")
+    return result
+
+
+def _ask(channel: grpc.Channel, query: str, directory: Path, tell: Callable[[str], object]) -> dict[str, Any] | None:
+    """The result; None where no node is there."""
+    call, has_begun = rpc.PartyStub(channel).Run(pb.RunRequest(query=query)), False
+    try:
+        for reply in call:
+            has_begun = True
+            kind = reply.WhichOneof("kind")
+            if kind == "error":
+                raise ComityError(reply.error)
+            if kind == "result":
+                result: dict[str, Any] = json.loads(reply.result)
+                return result
+            tell(reply.progress)
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+            raise ComityError(f"the node in {directory} has too many calls at once: try again") from None
+        if error.code() != grpc.StatusCode.UNAVAILABLE or has_begun:
             raise ComityError(f"the node in {directory} stopped while the query ran: its log says why") from None
-        finally:
-            call.cancel()
-    raise ComityError(f"the node in {directory} gave no answer: its log says why")
+    finally:
+        call.cancel()
+    return None

@@ -30,7 +30,7 @@ class TableStanza(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     source: Annotated[
-        str, AfterValidator(_path), Field(description="the data: a Parquet, CSV or JSON file", min_length=1)
+        str, Field(description="the data: a Parquet, CSV or JSON file", min_length=1), AfterValidator(_path)
     ]
     sql: Annotated[
         str | None,
@@ -46,8 +46,8 @@ class NodeFile(BaseModel):
     name: Annotated[str, Field(description="this company's name in the spec", pattern=r"^[a-z][a-z0-9-]*$")]
     listen: Annotated[
         str,
-        AfterValidator(_port),
         Field(description="where the node listens: `host:port`", pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"),
+        AfterValidator(_port),
     ]
     deadline: Annotated[
         float, Field(description="seconds of a peer's silence after which a session fails", ge=1, le=3600, strict=False)

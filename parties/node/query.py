@@ -8,7 +8,7 @@ from mpc.algebra import Array
 from mpc.context import Context
 from parties.data.home import TableSource, compute
 from parties.node.report import report
-from protocols.planning.execute import answer, execute
+from protocols.planning.execute import answer, execute, prepare
 from protocols.planning.plan import Plan
 
 PHASES = ("local", "share", "compute", "open")
@@ -46,6 +46,7 @@ def run_query(
     """The report at a receiver, None elsewhere. Discloses what the plan says, nothing else."""
     phases = Phases(tell)
     phases("local")
+    prepare(ctx, plan)
     vectors = home()
     opened = execute(ctx, plan, vectors, phases)
     phases(None)

@@ -191,18 +191,18 @@ class ServingNode:
                 self._part(attempt)
 
         threading.Thread(target=work, daemon=True).start()
-        while True:
-            try:
-                reply = replies.get(timeout=0.1)
-            except queue.Empty:
-                if cancelled.is_set():
-                    me = attempt.session.me
-                    attempt.session.fail(SessionFailed("the run was cancelled", pb.Abort.REFUSED, me, "cancelled there"))
+        try:
+            while not cancelled.is_set():
+                try:
+                    reply = replies.get(timeout=0.1)
+                except queue.Empty:
+                    continue
+                yield reply
+                if reply.WhichOneof("kind") != "progress":
                     return
-                continue
-            yield reply
-            if reply.WhichOneof("kind") != "progress":
-                return
+        finally:  # also where gRPC drops this iterator at a `yield`, because the call was cancelled just then
+            me = attempt.session.me
+            attempt.session.fail(SessionFailed("the run was cancelled", pb.Abort.REFUSED, me, "cancelled there"))
 
     # ---- sessions
 

@@ -34,8 +34,6 @@ class SpecError(ComityError):
         self.problems = tuple(problems)
 
 
-
-
 def _plain(text: str) -> str:
     """The text on one line, without what a terminal would obey: parts of it are from a file that others wrote."""
     text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -162,7 +162,7 @@ class _Reader:
                 continue
             part = value[0] if isinstance(value, list) else value
             hint = HINTS.get(key) or (NODE_HINTS.get(type(part)) if isinstance(part, exp.Expr) else None)
-            text = part.sql(DIALECT)[:60] if isinstance(part, exp.Expr) else part if isinstance(part, str) else ""
+            text = _text(part) if isinstance(part, exp.Expr) else part if isinstance(part, str) else ""
             message = hint or f"{text or key.strip('_').upper()} is not supported here"
             found = re.search(rf"\b{key.strip('_')}\b", self.sql, re.IGNORECASE)
             if key in ("db", "catalog"):
@@ -179,7 +179,7 @@ class _Reader:
             function = written[0].upper()
             hint = nearest(function, functions) if functions else IN_ROWS
             self.fail(node, f"the function {function} is not supported {where}: {hint}")
-        self.fail(node, f"{node.sql(DIALECT)[:60]} is not supported {where}")
+        self.fail(node, f"{_text(node)} is not supported {where}")
 
     # ---- the statement
 
@@ -264,7 +264,7 @@ class _Reader:
         key = ", ".join(owned.key)
         if not join.args.get("using"):
             self.fail(join.this, f"write JOIN {second.name} USING ({key})")
-        using = [identifier.name.lower() for identifier in join.args["using"]]
+        using = [part.name.lower() if isinstance(part, exp.Identifier) else "" for part in join.args["using"]]
         if sorted(using) != sorted(owned.key):
             self.fail(join.args["using"][0], f"USING names the key of {owned.name}, all of it: USING ({key})")
         for column in owned.key:
@@ -481,6 +481,8 @@ class _Reader:
             return Arithmetic(ARITHMETIC[kind], self.row(node.this), self.row(node.expression))
         if kind in COMPARISONS:
             self.only(node, "this", "expression")
+            if type(node.this) in COMPARISONS or type(node.expression) in COMPARISONS:
+                self.fail(node, "comparisons do not chain: write a < b AND b < c, or parentheses")
             return Comparison(COMPARISONS[kind], self.row(node.this), self.row(node.expression))
         if isinstance(node, exp.And | exp.Or):
             return self.logic(node)
@@ -558,6 +560,10 @@ class _Reader:
 
 def _many(count: int) -> str:
     return f"{count:,}" if count < 10**15 else "over 10^15"
+
+
+def _text(node: exp.Expr) -> str:
+    return node.sql(DIALECT, comments=False)[:60]
 
 
 def _has_place(node: exp.Expr) -> bool:

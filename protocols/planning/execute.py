@@ -26,6 +26,13 @@ class Answer:
     error_bound: tuple[float, ...]
 
 
+def prepare(ctx: Context, plan: Plan) -> None:
+    """Asks for the triples that `execute` will use, so that they are dealt while the companies compute at home. The
+    dealer learns their number, which is in the plan."""
+    if plan.products and ctx.triples is not None:
+        ctx.triples.request(ctx, len(plan.products) * plan.tasks[0].cells)
+
+
 def execute(
     ctx: Context, plan: Plan, home: Sequence[Array | None], phase: Callable[[str], None] = lambda name: None
 ) -> list[list[int]] | None:
@@ -76,17 +83,18 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
         bins = tuple((lower, upper, count) for (lower, upper), count in zip(edges, opened[0], strict=True))
         return Answer(histogram.COLUMNS, bins, (bound, bound, 0))
     select = plan.query.select
-    keys = {key.expression: position for position, key in enumerate(plan.tasks[0].keys)}
-    made_of = dict(zip((output for output in select if isinstance(output, StatisticOutput)), plan.uses, strict=True))
+    keys = [key.expression for key in plan.tasks[0].keys]
+    uses = iter(plan.uses)
+    made_of = [(keys.index(output.key),) if isinstance(output, KeyOutput) else next(uses) for output in select]
     rows: list[tuple[Value, ...]] = []
     for cell, codes in enumerate(group_cells(plan)):
         row: list[Value] = []
-        for output in select:
+        for output, places in zip(select, made_of, strict=True):
             if isinstance(output, KeyOutput):
-                code = codes[keys[output.key]]
+                code = codes[places[0]]
                 row.append(output.key.column.value(code) if code < output.key.column.size else None)
             else:
-                values = [opened[index][cell] for index in made_of[output]]
+                values = [opened[place][cell] for place in places]
                 row.append(output.statistic.finish(output.function, output.argument, values))
         rows.append(tuple(row))
     return Answer(
