@@ -117,8 +117,8 @@ def told(text: str | bytes) -> list[tuple[str, str]]:
     return [(problem.place, problem.message) for problem in error.problems]
 
 
-def certificate(key: Any, since: int = 2001, until: int = 9999) -> bytes:
-    """The DER of a self-signed certificate, valid in the years given."""
+def certificate(key: Any, since: int = 2001, until: int = 9999, *, ca: bool | None = False, signs: bool | None = None) -> bytes:
+    """The DER of a self-signed certificate, valid in the years given; without the extension where it is None."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "someone")])
     built = (
         x509.CertificateBuilder()
@@ -128,8 +128,12 @@ def certificate(key: Any, since: int = 2001, until: int = 9999) -> bytes:
         .serial_number(1)
         .not_valid_before(datetime(since, 2, 3, 4, 5, tzinfo=UTC))
         .not_valid_after(datetime(until, 12, 30, tzinfo=UTC))
-        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
     )
+    if ca is not None:
+        built = built.add_extension(x509.BasicConstraints(ca, None), critical=True)
+    if signs is not None:
+        built = built.add_extension(x509.KeyUsage(True, *[False] * 4, signs, *[False] * 3), critical=True)
+    built = built.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
     return built.public_bytes(serialization.Encoding.DER)
 
 
@@ -490,6 +494,41 @@ def test_a_certificate_that_does_not_parse_is_refused(
         line = certificates[name]
         assert damage(line) != line
         assert told(changed(sound, (line, damage(line)))) == [(place, NO_CERTIFICATE)]
+
+
+@pytest.mark.parametrize(("ca", "signs", "fits"), [
+    (False, None, True), (False, False, True), (False, True, False), (True, None, False), (None, None, False),
+])  # fmt: skip
+def test_a_certificate_that_could_sign_others_is_refused(
+    sound: str, certificates: dict[str, str], ca: bool | None, signs: bool | None, fits: bool
+) -> None:
+    """TLS takes it as a root, and would accept what it signs in its stead."""
+    own = identity.one_line(certificate(ec.generate_private_key(ec.SECP256R1()), ca=ca, signs=signs))
+    text = changed(sound, (certificates["market"], own))
+    if fits:
+        loads(text.encode())
+    else:
+        [(place, message)] = told(text)
+        assert place == "parties.market.certificate"
+        assert message.startswith("must be self-signed and unable to sign others")
+
+
+def test_a_certificate_whose_signature_is_damaged_is_refused(sound: str, certificates: dict[str, str]) -> None:
+    der = bytearray(certificate(ec.generate_private_key(ec.SECP256R1())))
+    der[-1] ^= 1
+    [(place, message)] = told(changed(sound, (certificates["market"], identity.one_line(bytes(der)))))
+    assert (place, message[:19]) == ("parties.market.certificate", "must be self-signed")
+
+
+@pytest.mark.parametrize("character", ["\\u001b[8m", "\\u0000", "\\u202e", "\\u0007"])
+def test_text_that_could_hide_other_text_is_refused(sound: str, character: str) -> None:
+    for old, new, place in (
+        ('"campaign"', f'"cam{character}paign"', "name"),
+        ('"SELECT kind,', f'"SELECT /*{character}*/ kind,', "queries.by_kind.sql"),
+        ('"EUR"', f'"EUR{character}"', "tables.purchases.columns.amount.unit"),
+    ):
+        [(found, message)] = told(changed(sound, (old, new)))
+        assert (found, message) == (place, "has a control or formatting character: only printable ones may stand here")
 
 
 def test_a_certificate_out_of_date_is_refused(sound: str, certificates: dict[str, str]) -> None:

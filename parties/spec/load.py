@@ -29,7 +29,7 @@ from parties.spec.models import (
 )
 from parties.spec.problems import Problem, SpecError, explain_validation, nearest
 from parties.spec.sql import SqlProblem, parse_query
-from parties.wire.identity import check_dates
+from parties.wire.identity import check_dates, stands_alone
 from protocols.planning.plan import Plan, PlanError, Security, plan_query
 from protocols.tables import Column, Table
 
@@ -134,6 +134,12 @@ class _Checker:
             return Peer(name, stanza.address, der)
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
             self.say(f"{place}.certificate", "must have an ECDSA P-256 key, as those of `comity init` do")
+        elif not stands_alone(certificate):
+            self.say(
+                f"{place}.certificate",
+                "must be self-signed and unable to sign others (BasicConstraints CA:FALSE), as those of `comity init` are: "
+                "a peer is the holder of this very certificate",
+            )
         try:
             check_dates(certificate, "it")
         except ComityError as error:

@@ -1,9 +1,10 @@
 """The shape of the shared spec file. `docs/spec.md` is generated from these models."""
 
-from decimal import Decimal, InvalidOperation
+import re
+from functools import partial
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 LARGEST = 1 << 62
 """Integers and scaled decimals lie below this in magnitude."""
@@ -15,15 +16,20 @@ Whole = Annotated[int, Field(gt=-LARGEST, lt=LARGEST)]
 
 
 def _decimal(text: object) -> object:
-    try:
-        finite = isinstance(text, str) and len(text) <= 64 and Decimal(text).is_finite()
-    except InvalidOperation:
-        finite = False
-    if not finite or "e" in str(text).lower():
+    if not isinstance(text, str) or len(text) > 64 or not re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)", text):
         raise ValueError('a decimal is written as text with its digits, such as "0.00"')
     return text
 
 
+def _plain(text: str, besides: str = "") -> str:
+    """A partner's text is shown to the person who decides: nothing in it may move the cursor or hide what follows."""
+    if not all(character.isprintable() or character in besides for character in text):
+        raise ValueError("has a control or formatting character: only printable ones may stand here")
+    return text
+
+
+IsPlain = AfterValidator(_plain)
+IsPlainLines = AfterValidator(partial(_plain, besides="\n\r\t"))
 DecimalText = Annotated[str, BeforeValidator(_decimal)]
 
 
@@ -60,7 +66,7 @@ class IntegerColumn(_Column):
     type: Annotated[Literal["integer"], Field(description="whole numbers")]
     lower: Annotated[Whole, Field(description="the smallest value that may occur")]
     upper: Annotated[Whole, Field(description="the largest value that may occur")]
-    unit: Annotated[str, Field(description="for people")] = ""
+    unit: Annotated[str, IsPlain, Field(description="for people")] = ""
 
 
 class DecimalColumn(_Column):
@@ -68,13 +74,13 @@ class DecimalColumn(_Column):
     scale: Annotated[int, Field(ge=1, le=18, description="digits after the point")]
     lower: Annotated[DecimalText, Field(description='the smallest value that may occur, as text: `"0.00"`')]
     upper: Annotated[DecimalText, Field(description="the largest value that may occur, as text")]
-    unit: Annotated[str, Field(description="for people")] = ""
+    unit: Annotated[str, IsPlain, Field(description="for people")] = ""
 
 
 class CategoryColumn(_Column):
     type: Annotated[Literal["category"], Field(description="one of a few texts")]
     values: Annotated[
-        list[Annotated[str, StringConstraints(min_length=1)]],
+        list[Annotated[str, StringConstraints(min_length=1), IsPlain]],
         Field(min_length=1, description="all values that may occur; answers list groups in this order"),
     ]
 
@@ -105,7 +111,7 @@ class TableStanza(Model):
 
 
 class QueryStanza(Model):
-    sql: Annotated[str, Field(max_length=10_000, description="the query, in the SQL subset below")]
+    sql: Annotated[str, StringConstraints(max_length=10_000), IsPlainLines, Field(description="the query, in the SQL subset below")]
     receivers: Annotated[
         list[PartyName], Field(min_length=1, description="the parties that receive the answer, and may run the query")
     ]
@@ -115,7 +121,7 @@ class SpecFile(Model):
     """The whole file."""
 
     version: Annotated[Literal[1], Field(description="of this format")]
-    name: Annotated[str, StringConstraints(min_length=1, max_length=100), Field(description="of the study, for people")]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100), IsPlain, Field(description="of the study, for people")]
     parties: Annotated[dict[PartyName, NodeStanza], Field(description="the companies, by name")]
     dealer: Annotated[NodeStanza | None, Field(description="only where `triples = \"dealer\"`")] = None
     security: Annotated[SecurityStanza, Field(description="how secrets are kept")]

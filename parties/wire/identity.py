@@ -11,6 +11,7 @@ from typing import cast
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -121,6 +122,21 @@ def load(directory: Path) -> Identity:
         raise ComityError(f"{certificate_file} does not belong to {key_file}")
     check_dates(certificate, str(certificate_file))
     return Identity(certificate_file.read_bytes(), key_file.read_bytes())
+
+
+def stands_alone(certificate: x509.Certificate) -> bool:
+    """Whether it is signed by its own key and may sign no other: else TLS, which takes it as a root, would accept what
+    it signed in its stead."""
+    try:
+        certificate.verify_directly_issued_by(certificate)
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        if constraints.ca:
+            return False
+        return not certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound as missing:
+        return missing.oid == x509.KeyUsage.oid
+    except (ValueError, TypeError, InvalidSignature):
+        return False
 
 
 def check_dates(certificate: x509.Certificate, where: str) -> None:
