@@ -141,7 +141,7 @@ def test_help_lists_the_commands_and_imports_none_of_what_they_need() -> None:
     *said, imported = done.stdout.splitlines()
     assert imported == "[]"
     listed = [line.split()[0] for line in said[said.index("Commands:") + 1 :] if line.startswith("  ") and line[2] != " "]
-    assert listed == ["init", "check", "explain", "approve", "node", "run", "demo"]
+    assert listed == ["init", "check", "explain", "approve", "node", "run", "demo", "bench"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

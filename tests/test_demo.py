@@ -243,3 +243,33 @@ def test_a_demo_that_is_interrupted_leaves_no_process_behind(
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def shown_in_the_readme(command: str) -> list[str]:
+    """What the README shows below `$ command`, line by line."""
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    return text.split(f"$ {command}\n")[1].split("\n```")[0].splitlines()
+
+
+def without_what_varies(lines: list[str]) -> list[str]:
+    """But for the seconds, and for the digest of a spec with other certificates in it."""
+    return [re.sub(r"seconds: .*|spec [0-9a-f]{16}", "", line).rstrip() for line in lines]
+
+
+def test_the_readme_shows_what_the_demos_nodes_answer(demo: Demo) -> None:
+    explain = "comity explain out/demo/comity.toml delays"
+    said = subprocess.run([*COMITY, *explain.split()[1:]], cwd=demo.folder, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines() == shown_in_the_readme(explain)
+
+    run = "comity run delay_in_rain --node out/demo/united"
+    nodes = [
+        subprocess.Popen([*COMITY, "node", f"out/demo/{name}"], cwd=demo.folder, stderr=subprocess.DEVNULL) for name in NODES
+    ]
+    try:
+        said = subprocess.run([*COMITY, *run.split()[1:]], cwd=demo.folder, capture_output=True, text=True, check=True)
+    finally:
+        for node in nodes:
+            node.terminate()
+        for node in nodes:
+            node.wait(20)
+    assert without_what_varies(said.stdout.splitlines()) == without_what_varies(shown_in_the_readme(run))

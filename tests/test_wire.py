@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.protobuf.message import DecodeError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.channel import Tag
@@ -430,6 +430,11 @@ def test_any_bytes_are_read_as_protobuf_reads_them(drawn: st.DataObject) -> None
     except DecodeError:
         expected = pb.Frame()
     assert same(decode(bytes(raw)), expected)
+
+
+@pytest.mark.slow
+def test_very_many_bytes_are_read_as_protobuf_reads_them() -> None:
+    settings(max_examples=200_000)(test_any_bytes_are_read_as_protobuf_reads_them)()
 
 
 def test_a_data_frame_prints_no_payload() -> None:
