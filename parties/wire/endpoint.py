@@ -41,6 +41,7 @@ _COMMON = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_http_proxy", 0),
+    ("grpc.http2.lookahead_bytes", 8 << 20),  # what may be under way unread: wide links, long arrays
 ]
 _SERVER = [
     *_COMMON,
