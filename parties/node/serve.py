@@ -342,9 +342,11 @@ def serve(directory: Path) -> None:
     """Until SIGTERM or Ctrl-C."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # idle connections must not use the descriptors up
-    stop: queue.SimpleQueue[int] = queue.SimpleQueue()  # an Event's lock may be held by what a signal interrupts
+    signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: stop.put(number))
+        signal.signal(number, lambda number, _: signals.append(number))
     node = ServingNode(directory)
-    stop.get()
+    while not signals:
+        # no lock, and no endless wait: a signal may interrupt any lock's holder, and be delivered to another thread
+        time.sleep(0.2)
     node.close()
