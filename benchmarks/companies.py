@@ -1,6 +1,5 @@
 """Companies for a benchmark, in a folder of their own: identities, an approved spec, nodes and workers as processes."""
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,19 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from parties.cli.demo import free_ports
 from parties.governance.approval import approve
 from parties.node.config import read_config, starting_config
 from parties.wire import identity
 
 LETTERS = "abcdefghij"
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import Case, cases
-from benchmarks.companies import companies, free_ports, processes
+from benchmarks.companies import companies, processes
 from benchmarks.measure import Line, peak_mb
 from benchmarks.worker import WARM_UPS
 from mpc.context import Context
 from mpc.cost import Cost
 from mpc.errors import ComityError
 from mpc.simulate import simulate
+from parties.cli.demo import free_ports
 from protocols.gadgets import reveal, share
 
 

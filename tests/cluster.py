@@ -3,30 +3,17 @@
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import duckdb
 
+from parties.cli.demo import COMITY, free_ports
 from parties.governance.approval import approve
 from parties.node.config import read_config, starting_config
 from parties.wire import identity
-
-COMITY = (sys.executable, "-m", "parties.cli.main")
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def comity(*arguments: object, **kwargs: object) -> subprocess.CompletedProcess[str]:

@@ -381,7 +381,7 @@ def test_explain_knows_the_nearest_query_and_an_invalid_spec(companies: Cluster,
     assert fails(1, "explain", companies.spec, "total") == (
         f"error: {companies.spec} has no query 'total': did you mean totals?\n"
     )
-    assert fails(1, "explain", companies.spec, "x").endswith("it has totals, spread, worth\n")
+    assert fails(1, "explain", companies.spec, "x").endswith("there is totals, spread, worth\n")
     spec = tmp_path / "comity.toml"
     spec.write_text(companies.spec.read_text().replace("max_rows = 100\n", ""))
     assert fails(1, "explain", spec, "totals") == "error: tables.prices.max_rows: is missing\n"
@@ -615,7 +615,7 @@ def test_run_refuses_unknown_queries_and_companies_that_do_not_receive(running: 
     assert fails(1, "run", "total", "--node", running["alpha"]) == (
         "error: the approved spec has no query 'total': did you mean totals?\n"
     )
-    assert "it has totals, spread, worth" in fails(1, "run", "x", "--node", running["alpha"])
+    assert "there is totals, spread, worth" in fails(1, "run", "x", "--node", running["alpha"])
     said = fails(1, "run", "worth", "--node", running["alpha"])
     assert "alpha does not receive the answer of worth" in said
     assert "the receivers are beta" in said

@@ -109,7 +109,7 @@ def test_what_a_peer_may_not_propose_is_refused_at_once(hostile: Hostile, change
     assert not hostile.node._opened_by
 
 
-def test_a_peer_opens_no_more_than_its_share_of_sessions(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_opens_no_more_than_its_share_of_sessions(hostile: Hostile) -> None:
     share = SESSIONS // 3
     calls = [hostile.session(hostile.hello(proposal=i.to_bytes(16, "big"))) for i in range(share)]
     assert eventually(lambda: len(hostile.node._opened_by) == share)
@@ -158,6 +158,26 @@ def test_a_stream_that_never_ends_holds_no_thread(hostile: Hostile) -> None:
         attempt.session.fail(stream.SessionFailed("over", pb.Abort.FAILED, "alpha"))
     assert eventually(lambda: reading() == 0 and not hostile.node._opened_by)
     del calls  # until now they were held open
+
+
+def test_a_greeting_that_is_replayed_meets_fresh_randomness(tmp_path: Path) -> None:
+    """The session's id hashes the dealer's nonce as well, and a pair's key its seed: it never serves an id twice."""
+    cluster = Cluster(tmp_path, ["alpha", "gamma"], triples="dealer", tables=TABLES.replace("beta", "gamma"), deadline=1)
+    cluster.approve()
+    node = ServingNode(cluster["dealer"])
+    attacker = Hostile(cluster, node)
+    try:
+        greetings = []
+        for _ in range(3):
+            call = attacker.session(attacker.hello(purpose="protocol", name="lesson", initiator=""))
+            greetings.append(next(frame.hello for frame in call if isinstance(frame, pb.Frame) and frame.HasField("hello")))
+        assert len({bytes(greeting.proposal) for greeting in greetings}) == 1
+        assert len({bytes(greeting.nonce) for greeting in greetings}) == 3
+        assert len({bytes(greeting.seed) for greeting in greetings}) == 3
+        assert {len(greeting.nonce) for greeting in greetings} == {len(greeting.seed) for greeting in greetings} == {32}
+    finally:
+        attacker.close()
+        node.close()
 
 
 def test_a_caller_that_says_nothing_is_hung_up_on(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,8 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _ignore_signals() -> None:
-    """A second Ctrl-C must not leave a node behind."""
+    """A second Ctrl-C must not leave a node behind. (A handler of our own would not last: Python takes it away while it
+    shuts down, and the signal would kill this process then.)"""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -109,7 +110,7 @@ def _example() -> Path:
 def _prepare(folder: Path, example: Path, say: Console) -> Spec:
     """Identities, the spec, each company's approval: by the commands that the companies would use."""
     say.print("1. Each company makes its node's folder, with a key and a certificate of its own", style="bold")
-    ports = _free_ports(len(NODES))
+    ports = free_ports(len(NODES))
     commands = [
         ("init", folder / name, "--name", name, "--address", f"localhost:{port}", *(("--role", "dealer") * (name == "dealer")))
         for name, port in zip(NODES, ports, strict=True)
@@ -146,7 +147,7 @@ def _all(commands: Sequence[Sequence[object]], say: Console) -> list[str]:
         return list(pool.map(one, commands))
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:

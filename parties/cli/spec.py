@@ -1,16 +1,17 @@
 """comity check, explain, approve: what happens to a spec before anything runs."""
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from mpc.errors import ComityError
+from parties.cli.table import counted
 from parties.governance.approval import approve as approve_spec
 from parties.governance.approval import membership
 from parties.node.config import read_config
 from parties.spec.load import Spec, load
+from parties.spec.problems import nearest
 from parties.wire import identity
 from protocols.planning.explain import assumptions, at_home, said_by_statistics, steps
 from protocols.planning.plan import Plan
@@ -36,10 +37,7 @@ def explain(spec: Path, query: str) -> None:
     """What QUERY would do: at home, on shares, what it opens to whom, what that implies, and what it costs."""
     loaded = load(spec)
     if query not in loaded.plans:
-        near = difflib.get_close_matches(query, loaded.plans, 1)
-        raise ComityError(
-            f"{spec} has no query {query!r}: " + (f"did you mean {near[0]}?" if near else f"it has {', '.join(loaded.plans) or 'none'}")
-        )
+        raise ComityError(f"{spec} has no query {query!r}: {nearest(query, loaded.plans)}")
     click.echo("\n".join(_explained(loaded, loaded.plans[query])))
 
 
@@ -76,13 +74,13 @@ def _explained(spec: Spec, plan: Plan) -> Iterable[str]:
     yield "\nDisclosed"
     for item in plan.disclosures:
         word = "implied" if item.implied else "opened"
-        yield f"  {word}: {item.what}: {item.cells:,} value{'s' * (item.cells != 1)}, to {', '.join(item.to)}"
+        yield f"  {word}: {item.what}: {counted(item.cells, 'value')}, to {', '.join(item.to)}"
     yield from (f"  {line}" for line in said_by_statistics(plan))
     yield f"\nProven ranges (greatest magnitude; {scheme.algebra.name} is used up to {scheme.algebra.bound:,})"
     yield from (f"  {what}: {largest:,}" for what, largest in plan.ranges)
     yield "\nCost (payload a party hands to its channels)"
     for number, name in enumerate(parties):
         cost = plan.cost(number)
-        yield f"  {name}: {cost.rounds} round{'s' * (cost.rounds != 1)}, {cost.bytes:,} bytes, {cost.triples:,} triples"
+        yield f"  {name}: {counted(cost.rounds, 'round')}, {cost.bytes:,} bytes, {cost.triples:,} triples"
     yield "\nTrust assumptions"
     yield from (f"  - {line}" for line in assumptions(plan))

@@ -1,6 +1,5 @@
 """A running node: takes part in the queries of the spec it approved, and runs those its own company asks for."""
 
-import difflib
 import json
 import queue
 import resource
@@ -23,6 +22,7 @@ from parties.node.config import read_config
 from parties.node.logs import fields, log, unexpected
 from parties.node.query import home_vectors, run_query
 from parties.node.report import write
+from parties.spec.problems import nearest
 from parties.wire import identity
 from parties.wire.endpoint import Endpoint, Node
 from parties.wire.stream import PeerStream, Session, SessionFailed, as_failure, plain
@@ -243,9 +243,7 @@ class ServingNode:
                 raise ComityError("the dealer runs no queries")
             plan = member.spec.plans.get(name)
             if plan is None:
-                near = difflib.get_close_matches(name, member.spec.plans, 1)
-                hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(member.spec.plans) or 'none'}"
-                raise ComityError(f"the approved spec has no query {name!r}: {hint}")
+                raise ComityError(f"the approved spec has no query {name!r}: {nearest(name, member.spec.plans)}")
             if member.me not in plan.query.receivers:
                 raise ComityError(
                     f"{member.me} does not receive the answer of {name}, so it cannot run it: "
