@@ -1,18 +1,19 @@
 """Row expressions: a checked tree over declared columns, with the range of every node proven.
 
-Numbers are integers times 10^-scale throughout, so all arithmetic is exact. The trees are neutral: `parties/spec`
+Numbers are integers times 10^-scale throughout, dates days, timestamps microseconds, so all arithmetic is exact. The trees are neutral: `parties/spec`
 makes them from SQL, `parties/data` renders them for a company's own engine.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
 from mpc.errors import ComityError
-from protocols.tables import Column
+from protocols.tables import EPOCH, MICROSECOND, Column, as_date
 
-Type = Literal["number", "text", "truth"]
+Type = Literal["number", "text", "truth", "date", "timestamp"]
 ArithmeticOperator = Literal["+", "-", "*"]
 ComparisonOperator = Literal["=", "<>", "<", "<=", ">", ">="]
 
@@ -45,6 +46,11 @@ class Node:
     def children(self) -> tuple["Node", ...]:
         return ()
 
+    @property
+    def rounding(self) -> Fraction:
+        """How far a number may lie from what unrounded floats would give, where conditions on them come out the same."""
+        return Fraction(0)
+
     def nullable(self, known: frozenset["Node"] = frozenset()) -> bool:
         """Whether it may be NULL in rows where the nodes in `known` are not."""
         return self not in known and any(child.nullable(known) for child in self.children)
@@ -68,7 +74,7 @@ class Reference(Node):
 
     @property
     def type(self) -> Type:
-        kinds: dict[str, Type] = {"category": "text", "boolean": "truth"}
+        kinds: dict[str, Type] = {"category": "text", "boolean": "truth", "date": "date", "timestamp": "timestamp"}
         return kinds.get(self.column.kind, "number")
 
     @property
@@ -82,6 +88,13 @@ class Reference(Node):
     @property
     def upper(self) -> int:
         return self.column.upper
+
+    @property
+    def rounding(self) -> Fraction:
+        if self.column.kind != "float":
+            return Fraction(0)
+        # half a step, and what the machine loses in dividing by it
+        return Fraction(self.column.step, 2 * 10**self.scale) + largest(self) / (1 << 52)
 
     def nullable(self, known: frozenset[Node] = frozenset()) -> bool:
         return self.column.nullable and self not in known
@@ -133,6 +146,30 @@ class Text(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Moment(Node):
+    """A date (days since 1970) or a timestamp (microseconds)."""
+
+    kind: Literal["date", "timestamp"]
+    value: int
+
+    @property
+    def type(self) -> Type:
+        return self.kind
+
+    @property
+    def lower(self) -> int:
+        return self.value
+
+    @property
+    def upper(self) -> int:
+        return self.value
+
+    def __str__(self) -> str:
+        moment = as_date(self.value) if self.kind == "date" else (EPOCH + self.value * MICROSECOND).isoformat(" ")
+        return f"{self.kind.upper()} '{moment}'"
+
+
+@dataclass(frozen=True, slots=True)
 class Truth(Node):
     value: bool
 
@@ -147,6 +184,8 @@ class Arithmetic(Node):
     right: Node
 
     def __post_init__(self) -> None:
+        if self.operator == "-" and self.left.type == self.right.type == "date":
+            return  # days
         for side in self.children:
             if side.type != "number":
                 raise ExpressionError(f"{self.operator} needs numbers, and {side} is none")
@@ -164,6 +203,13 @@ class Arithmetic(Node):
         if self.operator == "*":
             return self.left.scale + self.right.scale
         return max(self.left.scale, self.right.scale)
+
+    @property
+    def rounding(self) -> Fraction:
+        x, y = self.left.rounding, self.right.rounding
+        if self.operator != "*":
+            return x + y
+        return largest(self.left) * y + largest(self.right) * x + x * y
 
     @cached_property
     def _range(self) -> tuple[int, int]:
@@ -198,8 +244,8 @@ class Comparison(Node):
     def __post_init__(self) -> None:
         if self.left.type != self.right.type:
             raise ExpressionError(f"cannot compare {self.left} with {self.right}: different types")
-        if self.left.type != "number" and self.operator not in ("=", "<>"):
-            raise ExpressionError(f"{self.operator} needs numbers, and {self.left} is none")
+        if self.left.type in ("text", "truth") and self.operator not in ("=", "<>"):
+            raise ExpressionError(f"{self.operator} needs numbers, dates or timestamps, and {self.left} is none")
         for column, literal in ((self.left, self.right), (self.right, self.left)):
             _check_declared(column, literal)
 
@@ -318,6 +364,10 @@ class Case(Node):
     def scale(self) -> int:
         return max(value.scale for value in self.values)
 
+    @property
+    def rounding(self) -> Fraction:
+        return max(value.rounding for value in self.values)
+
     @cached_property
     def _range(self) -> tuple[int, int]:
         return (
@@ -375,6 +425,11 @@ def aligned(number: int, node: Node, to: Node) -> int:
 def magnitude(node: Node) -> int:
     """The largest absolute value, as an integer at the node's scale."""
     return max(abs(node.lower), abs(node.upper))
+
+
+def largest(node: Node) -> Fraction:
+    """The largest absolute value, as the number it stands for."""
+    return Fraction(magnitude(node), 10**node.scale)
 
 
 def not_null(conditions: tuple[Node, ...]) -> frozenset[Node]:

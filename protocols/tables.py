@@ -1,13 +1,17 @@
 """The tables that all companies agree on: columns with their types and bounds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 GROUPABLE_VALUES = 1_000
-"""An integer that is a group key has fewer values than this."""
+"""An integer or a date that is a group key has fewer values than this."""
 
-Kind = Literal["integer", "decimal", "category", "boolean"]
+EPOCH = datetime(1970, 1, 1)
+MICROSECOND = timedelta(microseconds=1)
+
+Kind = Literal["integer", "decimal", "float", "category", "boolean", "date", "timestamp"]
 KeyValue = int | str | bool | None
 
 
@@ -15,8 +19,9 @@ KeyValue = int | str | bool | None
 class Column:
     """A column of a shared table.
 
-    Numbers are integers times 10^-scale: `lower` and `upper` are such integers (2.50 at scale 2 is 250). A category's
-    values are numbered 0, 1, ... as declared; a boolean is 0 or 1.
+    Numbers are integers times 10^-scale: `lower` and `upper` are such integers (2.50 at scale 2 is 250). A float is
+    rounded at home to a multiple of `step`, which is such an integer, too. A date is days, a timestamp microseconds since
+    1970. A category's values are numbered 0, 1, ... as declared; a boolean is 0 or 1.
     """
 
     name: str
@@ -24,6 +29,7 @@ class Column:
     lower: int
     upper: int
     scale: int = 0
+    step: int = 1
     values: tuple[str, ...] = ()
     nullable: bool = False
     unit: str = ""
@@ -35,22 +41,32 @@ class Column:
 
     @property
     def is_groupable(self) -> bool:
-        return self.kind in ("category", "boolean") or (self.kind == "integer" and self.size < GROUPABLE_VALUES)
+        is_short = self.kind in ("integer", "date") and self.size < GROUPABLE_VALUES
+        return is_short or self.kind in ("category", "boolean")
 
     def value(self, code: int) -> KeyValue:
         """The value with number `code` (0 to size - 1) in declared order."""
         if self.kind == "category":
             return self.values[code]
+        if self.kind == "date":
+            return as_date(self.lower + code).isoformat()
         return bool(code) if self.kind == "boolean" else self.lower + code
 
     def same_domain(self, other: "Column") -> bool:
-        return (self.kind, self.lower, self.upper, self.scale, self.values) == (
-            other.kind,
-            other.lower,
-            other.upper,
-            other.scale,
-            other.values,
-        )
+        return replace(self, name="", nullable=False, unit="") == replace(other, name="", nullable=False, unit="")
+
+
+def as_date(days: int) -> date:
+    """The day that is `days` after 1970-01-01."""
+    return EPOCH.date() + timedelta(days)
+
+
+def days(day: date) -> int:
+    return (day - EPOCH.date()).days
+
+
+def microseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // MICROSECOND
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from protocols.expression import (
     IsNull,
     Logic,
     Membership,
+    Moment,
     Node,
     Not,
     Number,
@@ -37,7 +38,7 @@ def evaluate(node: Node, row: Row) -> Encoded:
     match node:
         case Reference():
             return row[node.column.name]
-        case Number() | Text() | Truth():
+        case Number() | Text() | Truth() | Moment():
             return node.value
         case Arithmetic():
             left, right = exact(node.left, row), exact(node.right, row)
@@ -144,12 +145,22 @@ def _literals(draw):
     return Number(draw(st.integers(-(10 ** (scale + 1)), 10 ** (scale + 1))), scale)
 
 
+def _moments(kind):
+    day = st.integers(-800, 20_000)
+    moment = day if kind == "date" else st.builds(lambda days, rest: days * 86_400_000_000 + rest, day, st.sampled_from([0, 1, 10**6]))
+    return moment.map(lambda value: Moment(kind, value))
+
+
 @st.composite
 def _numbers(draw, references, depth):
     columns = [reference for reference in references if reference.type == "number"]
-    kind = draw(st.sampled_from(["column", "column", "literal"] + (["arithmetic"] * 3 + ["case"] if depth else [])))
+    days = [reference for reference in references if reference.type == "date"]
+    more = ["arithmetic"] * 3 + ["case"] + ["days"] * bool(days)
+    kind = draw(st.sampled_from(["column", "column", "literal"] + (more if depth else [])))
     if kind == "literal":
         return draw(_literals())
+    if kind == "days":
+        return Arithmetic("-", *(draw(st.sampled_from(days) | _moments("date")) for _ in range(2)))
     if kind == "arithmetic":
         left, right = draw(_numbers(references, depth - 1)), draw(_numbers(references, depth - 1))
         node = Arithmetic(draw(st.sampled_from(ARITHMETIC)), left, right)
@@ -166,7 +177,8 @@ def _numbers(draw, references, depth):
 
 @st.composite
 def _truths(draw, references, depth):
-    simple = ["number", "number", "text", "truth", "member", "null", "literal"]
+    moments = [reference for reference in references if reference.type in ("date", "timestamp")]
+    simple = ["number", "number", "text", "truth", "member", "null", "literal"] + ["moment"] * 2 * bool(moments)
     kind = draw(st.sampled_from(simple + (["logic"] * 3 + ["not"] * 2 if depth else [])))
     if kind == "logic":
         operands = draw(st.lists(_truths(references, depth - 1), min_size=2, max_size=3))
@@ -188,6 +200,10 @@ def _truths(draw, references, depth):
         return draw(st.sampled_from([
             column, Comparison("=", column, Truth(False)), Comparison("<>", Truth(True), column),
         ]))  # fmt: skip
+    if kind == "moment":
+        operand = draw(st.sampled_from(moments))
+        of_kind = st.sampled_from([reference for reference in moments if reference.type == operand.type])
+        return Comparison(draw(st.sampled_from(COMPARISONS)), operand, draw(of_kind | _moments(operand.type)))
     if kind == "member":
         return draw(_members(references))
     left, right = draw(_numbers(references, max(depth - 1, 0))), draw(_numbers(references, max(depth - 1, 0)))
@@ -202,8 +218,10 @@ def _members(draw, references):
         options = draw(st.lists(_literals(), min_size=1, max_size=4))
     elif operand.type == "text":
         options = [Text(v) for v in draw(st.lists(st.sampled_from(operand.column.values), min_size=1, max_size=3))]
-    else:
+    elif operand.type == "truth":
         options = [Truth(draw(st.booleans()))]
+    else:
+        options = draw(st.lists(_moments(operand.type), min_size=1, max_size=3))
     node = Membership(operand, tuple(options))
     return node if operand.type != "number" or fits(node) else IsNull(operand)
 

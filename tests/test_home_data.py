@@ -2,7 +2,10 @@
 
 import csv
 import json
+import statistics
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from itertools import product
 
 import duckdb
@@ -16,6 +19,7 @@ from hypothesis import strategies as st
 from parties.data.home import DataError, TableSource, check_source, compute
 from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Membership, Not, Number, Text
 from protocols.planning.task import HomeTask, Key
+from protocols.statistics import BY_NAME
 from protocols.statistics.base import Measure
 
 ODD = (
@@ -31,6 +35,9 @@ T = table(
     column("big", "decimal", -2 * 10**18, 2 * 10**18, scale=18, nullable=True),
     column("c", "category", values=ODD, nullable=True),
     column("b", "boolean", nullable=True),
+    column("f", "float", -1000, 2025, scale=2, step=25, nullable=True),
+    column("day", "date", -2, 15_706, nullable=True),
+    column("moment", "timestamp", -5 * 10**6, 1_357_000_000 * 10**6, nullable=True),
 )
 
 TYPES = {
@@ -40,13 +47,21 @@ TYPES = {
     "big": ["DECIMAL(19,18)", "DECIMAL(38,18)", "DECIMAL(38,30)"],
     "c": ["VARCHAR"],
     "b": ["BOOLEAN"],
+    "f": ["DOUBLE", "FLOAT", "DECIMAL(18,3)"],
+    "day": ["DATE"],
+    "moment": ["TIMESTAMP", "TIMESTAMP_NS"],
 }
 
 
 def value(of, encoded):
     """The value in a file that is encoded so."""
-    is_decimal = of.kind == "decimal" and encoded is not None
-    return Decimal(encoded).scaleb(-of.scale) if is_decimal else encoded
+    if encoded is None:
+        return None
+    if of.kind == "date":
+        return date(1970, 1, 1) + timedelta(days=encoded)
+    if of.kind == "timestamp":
+        return datetime(1970, 1, 1) + timedelta(microseconds=encoded)
+    return Decimal(encoded).scaleb(-of.scale) if of.kind in ("decimal", "float") else encoded
 
 
 def write_parquet(path, of, rows, types):
@@ -71,6 +86,8 @@ def write_csv(path, of, rows):
 def format_csv(of, encoded):
     if of.kind == "boolean":
         return str(encoded).lower()
+    if of.kind in ("date", "timestamp"):
+        return str(value(of, encoded))
     return encoded if of.kind == "category" else f"{value(of, encoded):f}"
 
 
@@ -80,7 +97,7 @@ def values_of(of):
     elif of.kind == "boolean":
         values = st.booleans()
     else:
-        values = st.sampled_from([of.lower, of.upper]) | st.integers(of.lower, of.upper)
+        values = st.sampled_from([of.lower, of.upper]) | st.integers(of.lower // of.step, of.upper // of.step).map(of.step.__mul__)
     return st.none() | values if of.nullable else values
 
 
@@ -258,6 +275,50 @@ def test_csv_numbers_are_plain_digits(tmp_path):
     message = refused(task_of(of), source)
     assert "column d: in 2 rows it has more than 3 digits after the point" in message
     assert "column d: in 2 rows it is outside -100000000000000000.000 to 100000000000000000.000" in message
+
+
+F = table(column("f", "float", -5 * 10**6, 5 * 10**6, scale=3, step=5), max_rows=1000)
+
+
+@settings(SLOW, max_examples=40)
+@given(values=st.lists(st.floats(-5000, 5000) | st.integers(-10**6, 10**6).map(lambda k: k * 0.0025), min_size=1))
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_floats_are_rounded_to_the_nearest_step_half_to_even(tmp_path_factory, kind, values):
+    path = tmp_path_factory.mktemp("f") / f"f.{kind}"
+    duckdb.execute(f"COPY (SELECT unnest($1::DOUBLE[]) AS f) TO '{path}'", [values])
+    [f] = references(F)
+    got = compute(task_of(F, Measure("sum", f), Measure("sum", Arithmetic("*", f, f))), TableSource(path)).tolist()
+    steps = [round(x * 1000.0 / 5.0) for x in values]  # IEEE products and quotients, and Python's round: half to even
+    assert got == [sum(5 * k for k in steps), sum((5 * k) ** 2 for k in steps)]
+    for name in ("SUM", "AVG", "VAR_POP", "VAR_SAMP", "STDDEV_POP", "STDDEV_SAMP"):
+        statistic = BY_NAME[name]
+        rounded = statistic.reference(name, f, [5 * k for k in steps])
+        unrounded = unrounded_answer(name, values)
+        if rounded is not None:
+            assert abs(Fraction(rounded) - unrounded) <= Fraction(statistic.error_bound(name, f, len(values))), name
+
+
+def unrounded_answer(name, values):
+    """From the floats themselves, as fractions."""
+    exact = [Fraction(x) for x in values]
+    if name in ("SUM", "AVG"):
+        return sum(exact) / (len(exact) if name == "AVG" else 1)
+    if name.endswith("_SAMP") and len(exact) < 2:
+        return None
+    of = statistics.variance if name.endswith("_SAMP") else statistics.pvariance
+    return of(exact) if name.startswith("VAR") else Fraction(Decimal(of(exact).numerator).sqrt() / Decimal(of(exact).denominator).sqrt())
+
+
+def test_a_float_is_taken_from_any_number_and_rounded_exactly_at_a_tie(tmp_path):
+    [f] = references(F)
+    ties = "[0.0025, 0.0075, -0.0025, -0.0075, 0.0125]"  # half a step: to the even one
+    for type_ in ("DOUBLE", "DECIMAL(9,4)", "VARCHAR"):
+        source = parquet(tmp_path, f"SELECT unnest({ties}::{type_ if type_ != 'VARCHAR' else 'DOUBLE'}[]) AS f")
+        if type_ == "VARCHAR":
+            source = text_file(tmp_path, "t.csv", "f\n2.5e-3\n.0075\n-0.0025\n-75E-4\n+0.0125\n")
+        [nulls, tens] = compute(task_of(F, COUNT, Measure("sum", Arithmetic("*", f, f))), source).tolist()
+        assert (nulls, tens) == (5, 0 + 100 + 0 + 100 + 100), type_
+    assert compute(task_of(F, Measure("sum", f)), parquet(tmp_path, "SELECT 7 AS f")).tolist() == [7000]
 
 
 def test_check_source_sees_text_that_is_of_no_type(tmp_path):

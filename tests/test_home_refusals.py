@@ -45,6 +45,41 @@ def test_values_that_break_the_agreement(tmp_path):
         assert part in message
 
 
+def test_floats_dates_and_timestamps_that_break_the_agreement(tmp_path):
+    of = table(
+        column("f", "float", -1000, 1000, scale=2, step=25),
+        column("day", "date", 0, 15_706),
+        column("moment", "timestamp", 0, 10**15),
+        max_rows=20,
+    )
+    where = "column {}: in {} it is outside {} to {}".format
+    too_far = [
+        where("f", "5 rows", "-10.00", "10.00"),
+        where("day", "3 rows", "1970-01-01", "2013-01-01"),
+        where("moment", "2 rows", "1970-01-01 00:00:00", "2001-09-09 01:46:40"),
+    ]
+    rows = """(VALUES (10.1, DATE '1970-01-01', TIMESTAMP '1970-01-01'), (10.2, DATE '2013-01-02', TIMESTAMP '2020-01-01'),
+        ('nan', DATE '1969-12-31', TIMESTAMP 'infinity'), ('inf', DATE 'infinity', TIMESTAMP '2000-01-01'),
+        (1e300, DATE '2000-01-01', TIMESTAMP '2000-01-01'), (-48151623.0, DATE '2000-01-01', TIMESTAMP '2000-01-01')
+    ) AS v(f, day, moment)"""
+    message = refused(task_of(of), view(tmp_path, f"SELECT f::DOUBLE AS f, day, moment FROM {rows}"))
+    assert all(part in message for part in too_far), message
+
+    finer = view(tmp_path, "SELECT 1.0 AS f, DATE '2000-01-01' AS day, TIMESTAMP_NS '2000-01-01 00:00:00.000000001' AS moment")
+    assert "column moment: in 1 row it is finer than a microsecond" in refused(task_of(of), finer)
+    zoned = view(tmp_path, "SELECT 'x' AS f, TIMESTAMP '2000-01-01' AS day, TIMESTAMPTZ '2000-01-01' AS moment")
+    message = refused(task_of(of), zoned)
+    assert "column f is VARCHAR, and float needs a number" in message
+    assert "column day is TIMESTAMP, and date needs DATE" in message
+    assert "column moment is TIMESTAMP WITH TIME ZONE, and timestamp needs TIMESTAMP without a time zone" in message
+
+    csv = f"f,day,moment\n1,2000-1-01,2000-01-01\nx{MARKER},2000-02-30,2000-01-01T00:00:00.1234567\n1,2000-02-29,2000-01-01 12:00\n"
+    message = refused(task_of(of), text_file(tmp_path, "t.csv", csv))
+    assert "column f: in 1 row it is no number" in message
+    assert "column day: in 2 rows it is no date of the form 2013-01-31" in message
+    assert "column moment: in 1 row it is no timestamp of the form 2013-01-31 23:59:00" in message
+
+
 def test_all_rows_are_checked_not_only_those_of_the_query(tmp_path):
     source = parquet(tmp_path, "SELECT unnest([1, 2, 101]) AS n")
     message = refused(task_of(N, where=[Comparison("<", X, Number(2))]), source)

@@ -18,6 +18,7 @@ from parties.wire import endpoint, identity, stream
 from parties.wire.endpoint import Node, dial
 from parties.wire.frames import Data, decode, encode
 from parties.wire.v1 import party_pb2 as pb
+from parties.wire.v1 import party_pb2_grpc as rpc
 
 TABLES = """
 [tables.t]
@@ -186,6 +187,32 @@ def test_a_caller_that_says_nothing_is_hung_up_on(hostile: Hostile, monkeypatch:
         list(hostile.session())
     assert raised.value.code() == grpc.StatusCode.CANCELLED
     assert eventually(lambda: not hostile.node.endpoint._calls["gamma"])
+
+
+@pytest.mark.parametrize("method", ["Link", "Run"])
+def test_a_call_without_its_request_holds_no_place_of_others(hostile: Hostile, method: str) -> None:
+    share = (endpoint.CALLS - endpoint.OWN_CALLS) // 2
+    silent = hostile.channel.stream_stream(f"/{endpoint.SERVICE}/{method}", encode, decode)
+    calls = [silent(iter(hostile._silent.wait, True)) for _ in range(endpoint.CALLS + 8)]
+    refused = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAUTHENTICATED)
+    assert eventually(lambda: sum(call.done() for call in calls) >= endpoint.CALLS + 8 - share)
+    assert {call.code() for call in calls if call.done()} <= set(refused)
+    own = Node("alpha", hostile.node.endpoint.address, hostile.node.identity.der)
+    with dial(hostile.node.identity, own) as channel:
+        (reply,) = rpc.PartyStub(channel).Run(pb.RunRequest(query="nothing"), timeout=20)
+    assert "no query 'nothing'" in reply.error
+    for call in calls:
+        call.cancel()
+    assert eventually(lambda: not hostile.node.endpoint._calls["gamma"])
+
+
+def test_a_call_that_is_cancelled_at_once_leaves_no_thread_behind(hostile: Hostile) -> None:
+    for _ in range(50):
+        call = hostile.session()
+        assert eventually(lambda: hostile.node.endpoint._calls["gamma"] > 0)
+        call.cancel()
+        assert eventually(lambda: not hostile.node.endpoint._calls["gamma"])
+    assert eventually(lambda: not any(isinstance(thread, threading.Timer) for thread in threading.enumerate()), 5)
 
 
 def test_a_caller_has_no_more_than_its_share_of_calls(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:

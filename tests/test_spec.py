@@ -369,8 +369,8 @@ DECIMAL = 'a decimal is written as text with its digits, such as "0.00"'
         ('key = ["customer"]', "key = []", "tables.vouchers.key", "must not be empty"),
         ('key = ["customer"]', 'key = "customer"', "tables.vouchers.key", "must be a valid list"),
         ('receivers = ["corner"]', "receivers = []", "queries.by_kind.receivers", "must not be empty"),
-        ('"boolean"', '"bool"', "tables.purchases.columns.gift.type", "must be integer, decimal, category or boolean"),
-        ('type = "boolean"', "", "tables.purchases.columns.gift.type", "must be integer, decimal, category or boolean"),
+        ('"boolean"', '"bool"', "tables.purchases.columns.gift.type", "must be integer, decimal, float, category, boolean, date or timestamp"),
+        ('type = "boolean"', "", "tables.purchases.columns.gift.type", "must be integer, decimal, float, category, boolean, date or timestamp"),
         ('{ type = "boolean" }', "3", "tables.purchases.columns.gift", TABLE),
         ("[security]", "[queries]\nx = 3\n[security]", "queries.x", TABLE),
         ("nullable = true", "nullable = 1", "tables.purchases.columns.kind.nullable", "must be a valid boolean"),
@@ -699,7 +699,7 @@ def test_tables_that_contradict_themselves_are_refused(
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("amount", "amount is a decimal: keys are integers, categories or booleans"),
+        ("amount", "amount is a decimal: keys are integers, dates, categories or booleans"),
         ("kind", "kind is nullable: a key has a value in every row"),
         ("knd", "there is no column knd: did you mean kind?"),
     ],
@@ -716,9 +716,9 @@ def test_keys_are_columns_of_exact_values_in_every_row(sound: str, column: str, 
         (1, "0.25", "has more than 1 digits after the point (scale = 1)"),
         (2, f"0.{'0' * 50}1", "has more than 2 digits after the point (scale = 2)"),
         (2, f"12345678901234567.{'0' * 40}1", "has more than 2 digits after the point (scale = 2)"),
-        (2, "46116860184273879.04", "is too large: with scale 2 it must lie below 46,116,860,184,273,879"),
-        (18, "4.611686018427387904", "is too large: with scale 18 it must lie below 4"),
-        (1, "9" * 64, "is too large: with scale 1 it must lie below 461,168,601,842,738,790"),
+        (2, "46116860184273879.04", "is too large: with scale = 2 it must lie below 46,116,860,184,273,879"),
+        (18, "4.611686018427387904", "is too large: with scale = 18 it must lie below 4"),
+        (1, "9" * 64, "is too large: with scale = 1 it must lie below 461,168,601,842,738,790"),
     ],
 )
 def test_decimal_bounds_fit_their_scale_exactly(sound: str, scale: int, bound: str, message: str) -> None:

@@ -3,6 +3,7 @@
 import sys
 import types
 from collections.abc import Iterable, Iterator
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -17,6 +18,15 @@ from protocols.statistics import ALL, histogram
 from protocols.statistics.base import Statistic
 from protocols.tables import GROUPABLE_VALUES
 
+KINDS: dict[object, str] = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "`true` or `false`",
+    date: "date",
+    datetime: "date and time",
+}
+
 FILE = Path(__file__).parents[2] / "docs/spec.md"
 
 SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
@@ -26,6 +36,9 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("`[tables.NAME]`", "A table that the companies hold in the same form, or that one of them owns.", models.TableStanza),
     ('`type = "integer"`', "", models.IntegerColumn),
     ('`type = "decimal"`', "", models.DecimalColumn),
+    ('`type = "float"`', "", models.FloatColumn),
+    ('`type = "date"`', "", models.DateColumn),
+    ('`type = "timestamp"`', "", models.TimestampColumn),
     ('`type = "category"`', "", models.CategoryColumn),
     ('`type = "boolean"`', "", models.BooleanColumn),
     ("`[queries.NAME]`", "", models.QueryStanza),
@@ -82,7 +95,7 @@ def _kind(annotation: Any) -> str:
         return f"list of {_kind(get_args(annotation)[0])}"
     if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return "table"
-    return {str: "text", int: "integer", float: "number", bool: "`true` or `false`"}[annotation]
+    return KINDS[annotation]
 
 
 def _sql() -> Iterator[str]:
@@ -92,8 +105,10 @@ def _sql() -> Iterator[str]:
         "",
         "- Row expressions, computed at home: columns, literals, `+ - *`, comparisons, `IN`, `BETWEEN`, `IS NULL`, `AND`, `OR`, `NOT`, "
         "`CASE`. All arithmetic is exact.",
+        "- Dates and timestamps are compared with each other and with values written out (`day >= '2013-06-01'`, `DATE '2013-06-01'`, "
+        "`TIMESTAMP '2013-06-01 12:00:00'`); a date less a date is a number of days.",
         "- `WHERE` takes a condition on rows.",
-        f"- `GROUP BY` names columns: categories, booleans, and integers of fewer than {GROUPABLE_VALUES:,} values. Every combination of "
+        f"- `GROUP BY` names columns: categories, booleans, and integers and dates of fewer than {GROUPABLE_VALUES:,} values. Every combination of "
         "declared values is in the answer, in declared order, `false` before `true`; a nullable key adds a NULL group, last. "
         f"An answer has at most {sql.CELLS:,} cells.",
         "- `JOIN table USING (key)` joins a shared table with one that has `owner` and `key`, on all of its key. Each condition, and each "

@@ -3,27 +3,32 @@
 | declared | taken from | encoded as |
 |---|---|---|
 | integer, decimal | integers and DECIMAL of any width | the integer value * 10^scale |
+| float | DOUBLE, FLOAT, and what an integer is taken from | the nearest multiple of the step, half to even, * 10^scale |
+| date | DATE | days since 1970 |
+| timestamp | TIMESTAMP of any precision, without a zone | microseconds since 1970 |
 | category | VARCHAR, ENUM | its text |
 | boolean | BOOLEAN | BOOLEAN |
 
-A CSV file has text alone, which is read by the declared type: numbers in plain digits, `true` and `false`. Binary
-floating point is not taken for numbers: whether 0.29 is meant by what is stored for it, the company has to say, by a
-CAST in its own view.
+A CSV file has text alone, which is read by the declared type: numbers in plain digits (floats with an exponent, too),
+dates and times as in ISO 8601, `true` and `false`. Binary floating point is not taken for an integer or a decimal: whether
+0.29 is meant by what is stored for it, the company has to say, by a CAST in its own view.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
+from math import isfinite, nan
 
 from duckdb.sqltypes import DuckDBPyType
 from sqlglot import exp
 
 from parties.data.render import all_of, cast, column, integer, integer_type, text
-from protocols.expression import Number, Reference
+from protocols.expression import Moment, Number, Reference
 from protocols.planning.task import Key
-from protocols.tables import Column
+from protocols.tables import Column, days, microseconds
 
 _NARROW_INTEGERS = ("tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger")
 _WIDE_INTEGERS = ("ubigint", "hugeint", "uhugeint")
@@ -31,6 +36,18 @@ _HUGEST = (1 << 127) - 1
 _DIGITS = 38  # the most that a DECIMAL has
 _PLAIN_INTEGER = r"^[+-]?[0-9]+(\.[0-9]*)?$"
 _PLAIN_NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)$"
+_FLOAT = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?$"
+_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?$"
+_TIMESTAMPS = ("timestamp", "timestamp_s", "timestamp_ms")
+_FORMS = {
+    "float": "number",
+    "date": "date of the form 2013-01-31",
+    "timestamp": "timestamp of the form 2013-01-31 23:59:00",
+}
+
+Extreme = Decimal | float | date | None
+"""A smallest or largest value, as the engine gives it."""
 
 
 class WrongType(Exception):
@@ -98,18 +115,41 @@ def smallest_and_largest(encoded: Encoded) -> tuple[exp.Expression, exp.Expressi
     """Aggregates that together say whether all values of a number are right (see `lies_within`); None where only a
     look at each value does. The engine often knows them without reading a row."""
     declared, type_ = encoded.declared, encoded.type
-    exact = type_.id in (*_NARROW_INTEGERS, *_WIDE_INTEGERS) or (type_.id == "decimal" and _digits(type_)[1] <= declared.scale)
-    if declared.kind not in ("integer", "decimal") or not exact:
+    is_number = type_.id in (*_NARROW_INTEGERS, *_WIDE_INTEGERS, "decimal")
+    match declared.kind:
+        case "integer" | "decimal":
+            exact = is_number and (type_.id != "decimal" or _digits(type_)[1] <= declared.scale)
+        case "float":
+            exact = is_number or type_.id in ("double", "float")
+        case "date":
+            exact = type_.id == "date"
+        case "timestamp":
+            exact = type_.id in _TIMESTAMPS
+        case _:
+            exact = False
+    if not exact:
         return None
     source = column(declared.name)
     return exp.Min(this=source), exp.Max(this=source.copy())
 
 
-def lies_within(declared: Column, smallest: Decimal | int | None, largest: Decimal | int | None) -> bool:
+def lies_within(declared: Column, smallest: Extreme, largest: Extreme) -> bool:
     if smallest is None or largest is None:
         return True  # no value at all
-    unit: int = 10**declared.scale
-    return declared.lower <= Fraction(smallest) * unit and Fraction(largest) * unit <= declared.upper
+    return declared.lower <= _scaled(declared, smallest) and _scaled(declared, largest) <= declared.upper
+
+
+def _scaled(declared: Column, value: Decimal | float | date) -> Fraction | float:
+    """As the engine encodes it (see `_number`), but for what has to be whole."""
+    if isinstance(value, datetime):
+        return microseconds(value)
+    if isinstance(value, date):
+        return days(value)
+    if declared.kind != "float":
+        unit: int = 10**declared.scale
+        return Fraction(value) * unit
+    steps = float(value) * float(10**declared.scale) / float(declared.step)
+    return round(steps) * declared.step if isfinite(steps) else nan
 
 
 def is_valid(encoded: Encoded) -> exp.Expression:
@@ -163,12 +203,20 @@ def _number(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_te
     """Bounds are compared at the digits that the engine has, so that nothing overflows before it is found outside."""
     scale = declared.scale
     own = integer_type(max(abs(declared.lower), abs(declared.upper)))
-    raw = _from_text(source, scale) if is_text else _typed(source, type_)
+    match declared.kind:
+        case "float":
+            raw = _float(source, type_, declared, is_text)
+        case "date":
+            raw = _date(source, type_, is_text)
+        case "timestamp":
+            raw = _timestamp(source, type_, is_text)
+        case _:
+            raw = _from_text(source, scale) if is_text else _typed(source, type_)
     number = column(f"{declared.name}#")
     problems = []
     if raw.is_number is not None:
         unreadable = _present(source, exp.Not(this=raw.is_number))
-        problems.append(Problem("is no number in plain digits", unreadable, is_of_type=True))
+        problems.append(Problem(f"is no {_FORMS.get(declared.kind, 'number in plain digits')}", unreadable, is_of_type=True))
     finer = 10 ** max(raw.digits - scale, 0)
     coarser = 10 ** max(scale - raw.digits, 0)
     too_fine = raw.too_fine
@@ -176,15 +224,15 @@ def _number(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_te
         rest = exp.Mod(this=number.copy(), expression=integer(finer, raw.type))
         too_fine = exp.Paren(this=exp.NEQ(this=rest, expression=integer(0)))
     if too_fine is not None:
-        what = f"has more than {scale} digits after the point" if scale else "is no whole number"
+        whole = "is finer than a microsecond" if declared.kind == "timestamp" else "is no whole number"
+        what = f"has more than {scale} digits after the point" if scale else whole
         problems.append(Problem(what, _present(source, too_fine)))
 
     lower, upper = -(-declared.lower * finer // coarser), declared.upper * finer // coarser
     inside = exp.Coalesce(this=_between(number, lower, upper), expressions=[exp.false()])
     others = [exp.Not(this=exp.Paren(this=problem.condition.copy())) for problem in problems]
     outside = _present(source, all_of([*others, exp.Not(this=inside)]))
-    bounds = f"{Number(declared.lower, scale)} to {Number(declared.upper, scale)}"
-    problems.append(Problem(f"is outside {bounds}", outside))
+    problems.append(Problem(f"is outside {_shown(declared, declared.lower)} to {_shown(declared, declared.upper)}", outside))
 
     value = number.copy()
     if finer > 1:
@@ -206,6 +254,61 @@ class _Raw:
     digits: int
     is_number: exp.Expression | None = None
     too_fine: exp.Expression | None = None
+
+
+def _float(source: exp.Expression, type_: DuckDBPyType, declared: Column, is_text: bool) -> _Raw:
+    """Steps, each half a one to even: a cast of the engine's rounds so. NaN and infinity become NULL, so are outside."""
+    if not is_text and type_.id not in ("double", "float", "decimal", *_NARROW_INTEGERS, *_WIDE_INTEGERS):
+        raise WrongType
+    double = exp.DataType.build("DOUBLE", dialect="duckdb")
+    value: exp.Expression = exp.TryCast(this=source.copy(), to=double)
+    if declared.scale:
+        value = exp.Mul(this=value, expression=integer(10**declared.scale, "DOUBLE"))
+    if declared.step > 1:
+        value = exp.Div(this=value, expression=integer(declared.step, "DOUBLE"))
+    steps: exp.Expression = exp.TryCast(this=value, to=exp.DataType.build("BIGINT", dialect="duckdb"))
+    if declared.step > 1:
+        # at most the bounds' number of steps, so that no product overflows
+        most = max(abs(declared.lower), abs(declared.upper)) // declared.step + 1
+        near = exp.If(this=_between(steps, -most, most), true=exp.Mul(this=steps, expression=integer(declared.step)))
+        steps = exp.Case(ifs=[near])
+    is_number = _function("regexp_matches", _function("trim", source), text(_FLOAT)) if is_text else None
+    return _Raw(steps, "BIGINT", declared.scale, is_number)
+
+
+def _date(source: exp.Expression, type_: DuckDBPyType, is_text: bool) -> _Raw:
+    day, is_date = source, None
+    if is_text:
+        day, is_date = _moment_of_text(source, "DATE", _DATE)
+    elif type_.id != "date":
+        raise WrongType
+    return _Raw(exp.Paren(this=exp.Sub(this=day.copy(), expression=cast(text("1970-01-01"), "DATE"))), "BIGINT", 0, is_date)
+
+
+def _timestamp(source: exp.Expression, type_: DuckDBPyType, is_text: bool) -> _Raw:
+    if is_text:
+        moment, is_timestamp = _moment_of_text(source, "TIMESTAMP", _TIMESTAMP)
+        return _Raw(_function("epoch_us", moment), "BIGINT", 0, is_timestamp)
+    if type_.id == "timestamp_ns":
+        return _Raw(_function("epoch_ns", source), "BIGINT", 3)
+    if type_.id not in _TIMESTAMPS:
+        raise WrongType
+    return _Raw(_function("epoch_us", source), "BIGINT", 0)
+
+
+def _moment_of_text(source: exp.Expression, type_: str, form: str) -> tuple[exp.Expression, exp.Expression]:
+    """What the text says, NULL where it is no such thing, and whether it is one."""
+    trimmed = _function("trim", source)
+    moment = exp.TryCast(this=trimmed.copy(), to=exp.DataType.build(type_, dialect="duckdb"))
+    is_of_form = _function("regexp_matches", trimmed, text(form))
+    return moment, exp.Paren(this=exp.And(this=is_of_form, expression=exp.Not(this=_is_null(moment))))
+
+
+def _shown(declared: Column, bound: int) -> str:
+    """For people."""
+    if declared.kind == "date" or declared.kind == "timestamp":
+        return str(Moment(declared.kind, bound)).partition(" ")[2].strip("'")
+    return str(Number(bound, declared.scale))
 
 
 def _typed(source: exp.Expression, type_: DuckDBPyType) -> _Raw:

@@ -22,6 +22,9 @@ __all__ = ["DataError", "TableSource", "check_source", "compute"]
 _TAKEN = {
     "integer": "an integer or DECIMAL type",
     "decimal": "a DECIMAL or integer type",
+    "float": "a number",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP without a time zone",
     "category": "VARCHAR",
     "boolean": "BOOLEAN",
 }

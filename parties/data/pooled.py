@@ -18,7 +18,7 @@ from protocols.expression import Node, Reference, magnitude, not_null
 from protocols.planning.query import Query, StatisticOutput
 from protocols.statistics import histogram
 from protocols.statistics.base import Value
-from protocols.tables import Column, KeyValue, Table
+from protocols.tables import Column, KeyValue, Table, as_date
 
 Sources = Mapping[str, Mapping[str, TableSource]]
 """The tables' files of each party: party -> table -> source."""
@@ -76,6 +76,22 @@ def _stored_type(column: Column) -> str:
     return {"category": "VARCHAR", "boolean": "BOOLEAN"}.get(column.kind, number)
 
 
+def _encoded(column: Column) -> exp.Expression:
+    value: exp.Expression = exp.Column(this=exp.to_identifier(column.name, quoted=True))
+    if column.kind in ("integer", "decimal"):
+        digits = cast(cast(value, f"DECIMAL(38, {column.scale})"), "VARCHAR")
+        value = exp.Anonymous(this="replace", expressions=[digits, text("."), text("")])
+    elif column.kind == "float":
+        units, step = (exp.Literal.number(f"{number}e0") for number in (10**column.scale, column.step))
+        steps = exp.Div(this=exp.Paren(this=exp.Mul(this=cast(value, "DOUBLE"), expression=units)), expression=step)
+        value = exp.Mul(this=cast(steps, "BIGINT"), expression=exp.Literal.number(column.step))
+    elif column.kind in ("date", "timestamp"):
+        unit, type_ = ("day", "DATE") if column.kind == "date" else ("microsecond", "TIMESTAMP")
+        arguments = [text(unit), cast(text("1970-01-01"), type_), cast(value, type_)]
+        value = exp.Anonymous(this="date_diff", expressions=arguments)
+    return cast(value, _stored_type(column))
+
+
 def _name(table: Table) -> exp.Expression:
     return exp.Table(this=exp.to_identifier(f"pooled_{table.name}", quoted=True))
 
@@ -104,13 +120,7 @@ def _pool(connection: duckdb.DuckDBPyConnection, table: Table, source: TableSour
     """Adds the rows of one holder."""
     if not open_source(connection, source):
         return
-    values = []
-    for name, column in table.columns.items():
-        value: exp.Expression = exp.Column(this=exp.to_identifier(name, quoted=True))
-        if column.kind in ("integer", "decimal"):
-            digits = cast(cast(value, f"DECIMAL(38, {column.scale})"), "VARCHAR")
-            value = exp.Anonymous(this="replace", expressions=[digits, text("."), text("")])
-        values.append(cast(value, _stored_type(column)))
+    values = [_encoded(column) for column in table.columns.values()]
     rows = exp.select(*values).from_(exp.to_table("agreed"))
     run(connection, source, exp.Insert(this=_name(table), expression=rows))
 
@@ -124,7 +134,8 @@ def _fetch(
     for expression in expressions:
         selected.append(cast(render(expression, _qualified), _fetched_type(expression)))
     selected += [
-        cast(_qualified(key), _fetched_type(key)) if key.type == "number" else _qualified(key) for key in query.group_by
+        cast(_qualified(key), _fetched_type(key)) if key.column.kind == "integer" else _qualified(key)
+        for key in query.group_by
     ]
     rows = exp.select(*(exp.alias_(value, f"c{i}") for i, value in enumerate(selected))).from_(_name(query.tables[0]))
     if len(query.tables) == 2:
@@ -137,11 +148,14 @@ def _fetch(
     arrays = list(run(connection, source, rows).fetchnumpy().values())
     ones, *columns = [array.tolist() for array in arrays]
     values = [_integers(column) for column in columns[: len(expressions)]]
-    keys: list[list[KeyValue]] = [
-        [*_integers(column)] if key.type == "number" else column
-        for key, column in zip(query.group_by, columns[len(expressions) :], strict=True)
-    ]
+    keys = [_key_values(key, column) for key, column in zip(query.group_by, columns[len(expressions) :], strict=True)]
     return values or [ones], keys
+
+
+def _key_values(key: Reference, column: list[KeyValue]) -> list[KeyValue]:
+    if key.column.kind == "date":
+        return [None if day is None else as_date(int(day)).isoformat() for day in column]
+    return [None if value is None else int(value) for value in column] if key.column.kind == "integer" else column
 
 
 def _fetched_type(expression: Node) -> str:

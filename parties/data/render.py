@@ -17,6 +17,7 @@ from protocols.expression import (
     IsNull,
     Logic,
     Membership,
+    Moment,
     Node,
     Not,
     Number,
@@ -73,7 +74,7 @@ def render(node: Node, columns: Columns = by_name) -> exp.Expression:
     match node:
         case Reference():
             return columns(node)
-        case Number():
+        case Number() | Moment():
             return integer(node.value)
         case Text():
             return text(node.value)

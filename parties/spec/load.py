@@ -21,21 +21,29 @@ from parties.spec.models import (
     AnyColumn,
     BooleanColumn,
     CategoryColumn,
+    DateColumn,
     DecimalColumn,
+    FloatColumn,
     NodeStanza,
     QueryStanza,
     SpecFile,
     TableStanza,
+    TimestampColumn,
 )
 from parties.spec.problems import Problem, SpecError, explain_validation, nearest
 from parties.spec.sql import SqlProblem, parse_query
 from parties.wire.identity import check_dates, stands_alone
 from protocols.planning.plan import Plan, PlanError, Security, plan_query
-from protocols.tables import Column, Table
+from protocols.tables import Column, Table, days, microseconds
 
 __all__ = ["Peer", "Problem", "Spec", "SpecError", "explain_validation", "load", "loads"]
 
 LARGEST_FILE = 1 << 20
+JOINABLE = "keys are integers, dates, categories or booleans"
+LONGEST_STEP = 18
+"""Digits after the point."""
+EXACT_FLOAT = 1 << 53
+"""Above, not every integer is a float."""
 DOTS = 250
 """At most on one line: tomllib takes time and memory with the square of a dotted key's length."""
 
@@ -200,8 +208,8 @@ class _Checker:
         for column in stanza.key or ():
             if column not in stanza.columns:
                 self.say(f"{place}.key", f"there is no column {column}: {nearest(column, stanza.columns)}")
-            elif isinstance(stanza.columns[column], DecimalColumn):
-                self.say(f"{place}.key", f"{column} is a decimal: keys are integers, categories or booleans")
+            elif isinstance(stanza.columns[column], DecimalColumn | FloatColumn | TimestampColumn):
+                self.say(f"{place}.key", f"{column} is a {stanza.columns[column].type}: {JOINABLE}")
             elif stanza.columns[column].nullable:
                 self.say(f"{place}.key", f"{column} is nullable: a key has a value in every row")
         if len(self.problems) > before:
@@ -213,24 +221,45 @@ class _Checker:
         if isinstance(stanza, CategoryColumn):
             if len(set(stanza.values)) < len(stanza.values):
                 self.say(f"{place}.values", "names one twice")
-            return Column(name, "category", 0, len(stanza.values) - 1, 0, tuple(stanza.values), stanza.nullable)
+            return Column(name, "category", 0, len(stanza.values) - 1, values=tuple(stanza.values), nullable=stanza.nullable)
         if isinstance(stanza, BooleanColumn):
             return Column(name, "boolean", 0, 1, nullable=stanza.nullable)
-        scale, bounds = 0, (stanza.lower, stanza.upper)
+        scale, step, unit = 0, 1, ""
         if isinstance(stanza, DecimalColumn):
-            scale = stanza.scale
-            scaled = [Fraction(Decimal(bound)) * 10**scale for bound in bounds]
-            for key, value in zip(("lower", "upper"), scaled, strict=True):
-                if value.denominator != 1:
-                    self.say(f"{place}.{key}", f"has more than {scale} digits after the point (scale = {scale})")
-                elif abs(value) >= LARGEST:
-                    self.say(f"{place}.{key}", f"is too large: with scale {scale} it must lie below {LARGEST // 10**scale:,}")
-            lower, upper = (int(value) for value in scaled)
+            scale, unit = stanza.scale, stanza.unit
+            lower, upper = self._scaled(place, stanza, scale, f"scale = {scale}")
+        elif isinstance(stanza, FloatColumn):
+            exact, unit = Fraction(Decimal(stanza.step)), stanza.unit
+            scale = next((digits for digits in range(LONGEST_STEP + 1) if (exact * 10**digits).denominator == 1), -1)
+            step = int(exact * 10**scale)
+            if scale < 0 or not 0 < step < LARGEST:
+                self.say(f"{place}.step", f"must lie above 0, with at most {LONGEST_STEP} digits after the point")
+                return Column(name, "float", 0, 0)
+            lower, upper = self._scaled(place, stanza, scale, f"step = {stanza.step}")
+            for key, value in (("lower", lower), ("upper", upper)):
+                if value % step:
+                    self.say(f"{place}.{key}", f"is no multiple of the step, {stanza.step}")
+                elif abs(value) // step > EXACT_FLOAT:
+                    self.say(f"{place}.step", f"is too fine: between 0 and {key} lie more steps than the 2^53 that a float tells apart")
+        elif isinstance(stanza, DateColumn):
+            lower, upper = days(stanza.lower), days(stanza.upper)
+        elif isinstance(stanza, TimestampColumn):
+            lower, upper = microseconds(stanza.lower), microseconds(stanza.upper)
         else:
-            lower, upper = stanza.lower, stanza.upper
+            lower, upper, unit = stanza.lower, stanza.upper, stanza.unit
         if lower > upper:
             self.say(f"{place}.lower", "is above upper")
-        return Column(name, stanza.type, lower, upper, scale, (), stanza.nullable, stanza.unit)
+        return Column(name, stanza.type, lower, upper, scale, step, (), stanza.nullable, unit)
+
+    def _scaled(self, place: str, stanza: DecimalColumn | FloatColumn, scale: int, setting: str) -> tuple[int, int]:
+        """The bounds as integers times 10^-scale."""
+        lower, upper = (Fraction(Decimal(bound)) * 10**scale for bound in (stanza.lower, stanza.upper))
+        for key, value in (("lower", lower), ("upper", upper)):
+            if value.denominator != 1:
+                self.say(f"{place}.{key}", f"has more than {scale} digits after the point ({setting})")
+            elif abs(value) >= LARGEST:
+                self.say(f"{place}.{key}", f"is too large: with {setting} it must lie below {LARGEST // 10**scale:,}")
+        return int(lower), int(upper)
 
     def _known(self, place: str, name: str) -> bool:
         if name not in self.names:

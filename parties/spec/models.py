@@ -1,6 +1,7 @@
 """The shape of the shared spec file. `docs/spec.md` is generated from these models."""
 
 import re
+from datetime import date, datetime
 from functools import partial
 from typing import Annotated, Literal
 
@@ -21,6 +22,12 @@ def _decimal(text: object) -> object:
     return text
 
 
+def _without_zone(moment: datetime) -> datetime:
+    if moment.tzinfo is not None:
+        raise ValueError("has a time zone: timestamps have none, and companies agree on one, such as UTC, among themselves")
+    return moment
+
+
 def _plain(text: str, besides: str = "") -> str:
     """A partner's text is shown to the person who decides: nothing in it may move the cursor or hide what follows."""
     if not all(character.isprintable() or character in besides for character in text):
@@ -31,6 +38,7 @@ def _plain(text: str, besides: str = "") -> str:
 IsPlain = AfterValidator(_plain)
 IsPlainLines = AfterValidator(partial(_plain, besides="\n\r\t"))
 DecimalText = Annotated[str, BeforeValidator(_decimal)]
+Moment = Annotated[datetime, AfterValidator(_without_zone)]
 
 
 class Model(BaseModel):
@@ -77,6 +85,29 @@ class DecimalColumn(_Column):
     unit: Annotated[str, IsPlain, Field(description="for people")] = ""
 
 
+class FloatColumn(_Column):
+    type: Annotated[
+        Literal["float"],
+        Field(description="binary floating point, rounded at home to the nearest multiple of `step` (half to even)"),
+    ]
+    step: Annotated[DecimalText, Field(description='what values are rounded to, as text: `"0.001"`; conditions compare the rounded values')]
+    lower: Annotated[DecimalText, Field(description="the smallest value that may occur, as text, a multiple of `step`")]
+    upper: Annotated[DecimalText, Field(description="the largest value that may occur, as text, a multiple of `step`")]
+    unit: Annotated[str, IsPlain, Field(description="for people")] = ""
+
+
+class DateColumn(_Column):
+    type: Annotated[Literal["date"], Field(description="days; one less another is a number of days")]
+    lower: Annotated[date, Field(description="the first day that may occur: `2013-01-01`, without quotes")]
+    upper: Annotated[date, Field(description="the last day that may occur")]
+
+
+class TimestampColumn(_Column):
+    type: Annotated[Literal["timestamp"], Field(description="date and time to the microsecond, without a time zone; for conditions")]
+    lower: Annotated[Moment, Field(description="the first that may occur: `2013-01-01T00:00:00`, without quotes")]
+    upper: Annotated[Moment, Field(description="the last that may occur")]
+
+
 class CategoryColumn(_Column):
     type: Annotated[Literal["category"], Field(description="one of a few texts")]
     values: Annotated[
@@ -90,7 +121,8 @@ class BooleanColumn(_Column):
 
 
 AnyColumn = Annotated[
-    IntegerColumn | DecimalColumn | CategoryColumn | BooleanColumn, Field(discriminator="type")
+    IntegerColumn | DecimalColumn | FloatColumn | CategoryColumn | BooleanColumn | DateColumn | TimestampColumn,
+    Field(discriminator="type"),
 ]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from mpc.errors import ComityError
+from protocols.tables import Kind as KINDS
 
 SHOWN, LONGEST = 100, 800
 """How many problems are shown, and of each how many characters."""
@@ -45,6 +46,10 @@ FORMS = {
     r"^[a-z][a-z0-9-]*$": "must be of the form [a-z][a-z0-9-]*: small letters, digits, hyphens",
     r"^[a-z][a-z0-9_]*$": "must be of the form [a-z][a-z0-9_]*: small letters, digits, underscores",
 }
+EXAMPLES = {
+    "date_type": "must be a date such as 2013-01-31, without quotes",
+    "datetime_type": "must be a date and time such as 2013-01-31T00:00:00, without quotes",
+}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -76,7 +81,10 @@ def _explain(item: Any, model: type[BaseModel]) -> Problem:
     if kind == "string_pattern_mismatch":
         return Problem(place, FORMS.get(context.get("pattern", ""), 'must be "host:port"'))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return Problem(f"{place}.type", "must be integer, decimal, category or boolean")
+        *types, last = get_args(KINDS)
+        return Problem(f"{place}.type", f"must be {', '.join(types)} or {last}")
+    if kind in EXAMPLES:
+        return Problem(place, EXAMPLES[kind])
     if kind in ("dict_type", "model_type", "model_attributes_type"):
         return Problem(place, "must be a table of keys and values")
     if kind == "value_error":

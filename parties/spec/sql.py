@@ -7,8 +7,9 @@ goes no further.
 import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from math import prod
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import sqlglot
 from sqlglot import exp
@@ -27,6 +28,7 @@ from protocols.expression import (
     IsNull,
     Logic,
     Membership,
+    Moment,
     Node,
     Not,
     Number,
@@ -38,7 +40,7 @@ from protocols.expression import (
 from protocols.planning.query import KeyOutput, Query, StatisticOutput
 from protocols.planning.task import Key
 from protocols.statistics import BY_NAME, histogram
-from protocols.tables import GROUPABLE_VALUES, Table
+from protocols.tables import GROUPABLE_VALUES, Table, days, microseconds
 
 DIALECT = "duckdb"
 LONGEST, DEEPEST = 10_000, 100
@@ -62,6 +64,13 @@ ARITHMETIC: dict[type[exp.Expr], ArithmeticOperator] = {exp.Add: "+", exp.Sub: "
 COMPARISONS: dict[type[exp.Expr], ComparisonOperator] = {
     exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
 }  # fmt: skip
+
+MOMENTS: dict[object, Literal["date", "timestamp"]] = {
+    exp.DataType.Type.DATE: "date",
+    exp.DataType.Type.TIMESTAMP: "timestamp",
+    exp.DataType.Type.DATETIME: "timestamp",
+}
+MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)?", re.ASCII)
 
 # What is left out, in sqlglot's names, and the nearest thing that there is.
 HINTS = {
@@ -330,12 +339,13 @@ class _Reader:
             if not isinstance(item, exp.Column):
                 self.fail(item, "GROUP BY names columns of the table")
             key = self.column(item)
-            if key.column.kind == "decimal":
-                self.fail(item, f"{key} is a decimal: group by an integer, a category or a boolean")
+            kind = key.column.kind
+            if kind in ("decimal", "float", "timestamp"):
+                self.fail(item, f"{key} is a {kind}: group by an integer, a date, a category or a boolean")
             if not key.column.is_groupable:
-                self.fail(
-                    item, f"{key} has {key.column.size:,} values, and an integer group key fewer than {GROUPABLE_VALUES:,}: narrow its bounds"
-                )
+                a = "a date" if kind == "date" else "an integer"
+                many = f"{key} has {key.column.size:,} values, and {a} as a group key fewer than {GROUPABLE_VALUES:,}"
+                self.fail(item, f"{many}: narrow its bounds")
             if key in keys:
                 self.fail(item, f"{key} is there twice")
             keys.append(key)
@@ -390,9 +400,9 @@ class _Reader:
             if self.shared is not None and function == "COUNT":
                 self.fail(item, "in a join only COUNT(*) counts: exclude NULLs with WHERE x IS NOT NULL")
             if argument.type != "number" and function != "COUNT":
-                self.fail(
-                    arguments[0], f"{function} needs a number, and {argument} is none: write CASE WHEN ... THEN 1 ELSE 0 END"
-                )
+                forms = {"date": f"write {argument} - DATE '2000-01-01', which is a number of days"}
+                form = forms.get(argument.type, "write CASE WHEN ... THEN 1 ELSE 0 END")
+                self.fail(arguments[0], f"{function} needs a number, and {argument} is none: {form}")
         elif not statistic.takes_star:
             self.fail(item, f"{function}(*) is nothing: name a column")
         elif any(arguments[0].args.values()):
@@ -470,6 +480,11 @@ class _Reader:
             return Text(node.name) if node.is_string else self.number(node, 1)
         if isinstance(node, exp.Boolean):
             return Truth(bool(node.this))
+        if isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal) and node.this.is_string:
+            wanted = MOMENTS.get(node.to.this)
+            if wanted is not None:
+                self.only(node, "this", "to")
+                return self.moment(node.this, wanted)
         if isinstance(node, exp.Neg):
             self.only(node, "this")
             inner = node.this.unnest()
@@ -483,7 +498,7 @@ class _Reader:
             self.only(node, "this", "expression")
             if type(node.this) in COMPARISONS or type(node.expression) in COMPARISONS:
                 self.fail(node, "comparisons do not chain: write a < b AND b < c, or parentheses")
-            return Comparison(COMPARISONS[kind], self.row(node.this), self.row(node.expression))
+            return self.comparison(COMPARISONS[kind], node.this, node.expression)
         if isinstance(node, exp.And | exp.Or):
             return self.logic(node)
         if isinstance(node, exp.Not):
@@ -498,13 +513,36 @@ class _Reader:
             return self.membership(node)
         if isinstance(node, exp.Between):
             self.only(node, "this", "low", "high")
-            x, low, high = self.row(node.this), self.row(node.args["low"]), self.row(node.args["high"])
-            return Logic("AND", (Comparison(">=", x, low), Comparison("<=", x, high)))
+            low, high = node.args["low"], node.args["high"]
+            return Logic("AND", (self.comparison(">=", node.this, low), self.comparison("<=", node.this, high)))
         if isinstance(node, exp.Case):
             return self.case(node)
         if self.function(node) is not None:
             self.fail(node, "an aggregate stands in SELECT alone: not in WHERE, and not within another")
         self.refuse(node, "in a row expression")
+
+    def comparison(self, operator: ComparisonOperator, left: exp.Expr, right: exp.Expr) -> Node:
+        x, y = self.row(left), self.row(right)
+        return Comparison(operator, self.as_other(x, left, y), self.as_other(y, right, x))
+
+    def as_other(self, operand: Node, node: exp.Expr, other: Node) -> Node:
+        """Text beside a date or a timestamp is one, too."""
+        if isinstance(operand, Text) and (other.type == "date" or other.type == "timestamp"):
+            return self.moment(node, other.type)
+        return operand
+
+    def moment(self, node: exp.Expr, wanted: Literal["date", "timestamp"]) -> Moment:
+        text = node.unnest().name
+        try:
+            if wanted == "date":
+                return Moment("date", days(datetime.strptime(text, "%Y-%m-%d").date()))
+            moment = datetime.fromisoformat(text) if MOMENT.fullmatch(text) else None
+            if moment is not None:
+                return Moment("timestamp", microseconds(moment))
+        except ValueError:
+            pass
+        form = "a date such as '2013-01-31'" if wanted == "date" else "a timestamp such as '2013-01-31 23:59:00'"
+        self.fail(node, f"{_text(node)} is not {form}")
 
     def logic(self, node: exp.And | exp.Or) -> Node:
         operands: list[Node] = []
@@ -522,8 +560,8 @@ class _Reader:
         self.only(node, "this", "expressions")
         operand, options = self.row(node.this), []
         for part in node.expressions:
-            option = self.row(part)
-            if not isinstance(option, Number | Text | Truth):
+            option = self.as_other(self.row(part), part, operand)
+            if not isinstance(option, Number | Text | Truth | Moment):
                 self.fail(part, "IN lists values written out")
             try:
                 Membership(operand, (option,))
@@ -536,16 +574,13 @@ class _Reader:
 
     def case(self, node: exp.Case) -> Node:
         self.only(node, "this", "ifs", "default")
-        subject = self.row(node.this) if node.this is not None else None
         branches = []
         for branch in node.args["ifs"]:
             self.only(branch, "this", "true")
-            condition = self.row(branch.this)
+            condition = self.row(branch.this) if node.this is None else self.comparison("=", node.this, branch.this)
             if isinstance(branch.args["true"], exp.Null):
                 self.fail(branch, "THEN NULL is not supported: turn the condition round, and leave out ELSE")
-            branches.append((
-                Comparison("=", subject, condition) if subject is not None else condition, self.row(branch.args["true"])
-            ))  # fmt: skip
+            branches.append((condition, self.row(branch.args["true"])))
         default = node.args.get("default")
         otherwise = None if default is None or isinstance(default, exp.Null) else self.row(default)
         return Case(tuple(branches), otherwise)

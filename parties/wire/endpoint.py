@@ -135,12 +135,12 @@ class Endpoint:
         self._server = grpc.server(
             ThreadPoolExecutor(CALLS, "call"), options=_SERVER, maximum_concurrent_rpcs=CALLS
         )
+        # Requests of all three come as iterators: for a single one gRPC would wait in a thread, however long, before
+        # this node has looked at who calls.
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {
-            "Link": grpc.unary_stream_rpc_method_handler(
-                self.Link, pb.LinkRequest.FromString, pb.Invitation.SerializeToString
-            ),
+            "Link": grpc.stream_stream_rpc_method_handler(self.Link, None, pb.Invitation.SerializeToString),
             "Session": grpc.stream_stream_rpc_method_handler(self.Session, decode, encode),
-            "Run": grpc.unary_stream_rpc_method_handler(self.Run, pb.RunRequest.FromString, pb.RunReply.SerializeToString),
+            "Run": grpc.stream_stream_rpc_method_handler(self.Run, None, pb.RunReply.SerializeToString),
         }),))  # fmt: skip
         self._accepted = self._certificates()
         # typed by the stubs as never None
@@ -266,7 +266,7 @@ class Endpoint:
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "not a party of the approved spec")
         raise AssertionError("abort raises")
 
-    def Link(self, request: pb.LinkRequest, context: grpc.ServicerContext) -> Iterator[pb.Invitation]:
+    def Link(self, _: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[pb.Invitation]:
         with self._peer(context) as peer:
             waiting: queue.SimpleQueue[pb.Invitation | None] = queue.SimpleQueue()
             context.add_callback(lambda: waiting.put(None))
@@ -288,8 +288,10 @@ class Endpoint:
             silence = threading.Timer(PATIENCE, context.cancel)  # a caller that says nothing holds no place
             silence.daemon = True
             silence.start()
-            first = next(request_iterator, None)
-            silence.cancel()
+            try:
+                first = next(request_iterator, None)
+            finally:
+                silence.cancel()
             if not isinstance(first, pb.Frame) or not first.HasField("hello"):
                 context.abort(grpc.StatusCode.FAILED_PRECONDITION, "a session starts with a greeting")
             stream = self._handlers.accept(peer, first.hello)
@@ -299,12 +301,12 @@ class Endpoint:
             yield from stream.frames()
             reader.join(stream.session.deadline)
 
-    def Run(self, request: pb.RunRequest, context: grpc.ServicerContext) -> Iterator[pb.RunReply]:
+    def Run(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[pb.RunReply]:
         if caller(context) != self._identity.der:
             self.turn_away(context, "a control call with another certificate than this node's own")
         cancelled = threading.Event()
         context.add_callback(cancelled.set)
-        yield from self._handlers.run(request, cancelled)
+        yield from self._handlers.run(pb.RunRequest.FromString(next(requests)), cancelled)
 
 
 def _check_free(listen: str) -> None:

@@ -101,7 +101,7 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
         tuple(output.name for output in select),
         tuple(rows),
         tuple(
-            output.statistic.error_bound(output.function, output.argument) if isinstance(output, StatisticOutput) else 0
+            output.statistic.error_bound(output.function, output.argument, plan.rows) if isinstance(output, StatisticOutput) else 0
             for output in select
         ),
     )

@@ -80,6 +80,12 @@ class Plan:
         return 1 if self.products else self.tasks[0].cells
 
     @property
+    def rows(self) -> int:
+        """At most so many count, over all companies: a row of a shared table joins one row."""
+        table = self.tasks[0].table
+        return len(table.holders) * table.max_rows
+
+    @property
     def values_opened(self) -> int:
         return len(self.opened) * self.cells
 

@@ -1,5 +1,6 @@
 """What a statistic is. Each is one file here, found by its SQL name; CONTRIBUTING.md adds one as an example."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -47,8 +48,9 @@ class Statistic(Protocol):
         """The answer from the opened totals (integers at the scales of the measures' expressions)."""
         ...
 
-    def error_bound(self, name: str, argument: Node | None) -> float:
-        """The greatest absolute difference between `finish` and the exact answer on the encoded data."""
+    def error_bound(self, name: str, argument: Node | None, rows: int) -> float:
+        """The greatest absolute difference between `finish` and the exact answer over at most `rows` rows, as they were
+        before floats were rounded (`argument.rounding`)."""
         ...
 
     def reference(self, name: str, argument: Node | None, values: Sequence[int | None]) -> Fraction | float | None:
@@ -66,4 +68,9 @@ def decimal(value: int, scale: int) -> Decimal | int:
 
 def half_ulp(largest: Fraction | int) -> float:
     """The rounding error of one correctly rounded result of at most this size."""
-    return float(Fraction(largest) * Fraction(1, 2**53))
+    return upwards(Fraction(largest) * Fraction(1, 2**53))
+
+
+def upwards(bound: Fraction) -> float:
+    """The bound as a float that is not smaller."""
+    return math.nextafter(float(bound), math.inf) if Fraction(float(bound)) < bound else float(bound)

@@ -18,7 +18,7 @@ class Count:
     def finish(self, name: str, argument: Node | None, opened: Sequence[int]) -> Value:
         return opened[0]
 
-    def error_bound(self, name: str, argument: Node | None) -> float:
+    def error_bound(self, name: str, argument: Node | None, rows: int) -> float:
         return 0
 
     def reference(self, name: str, argument: Node | None, values: Sequence[int | None]) -> Fraction | float | None:

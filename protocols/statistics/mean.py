@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
-from protocols.expression import Node, magnitude
-from protocols.statistics.base import Measure, Value, half_ulp
+from protocols.expression import Node, largest
+from protocols.statistics.base import Measure, Value, half_ulp, upwards
 
 
 class Mean:
@@ -20,9 +20,9 @@ class Mean:
         count, total = opened
         return float(Fraction(total, count * 10**argument.scale)) if count else None
 
-    def error_bound(self, name: str, argument: Node | None) -> float:
+    def error_bound(self, name: str, argument: Node | None, rows: int) -> float:
         assert argument is not None
-        return half_ulp(Fraction(magnitude(argument), 10**argument.scale))
+        return upwards(argument.rounding) + half_ulp(largest(argument))
 
     def reference(self, name: str, argument: Node | None, values: Sequence[int | None]) -> Fraction | float | None:
         assert argument is not None

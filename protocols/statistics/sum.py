@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from protocols.expression import Node
-from protocols.statistics.base import Measure, Value, decimal
+from protocols.statistics.base import Measure, Value, decimal, upwards
 
 
 class Sum:
@@ -19,8 +19,9 @@ class Sum:
         assert argument is not None
         return decimal(opened[0], argument.scale)
 
-    def error_bound(self, name: str, argument: Node | None) -> float:
-        return 0
+    def error_bound(self, name: str, argument: Node | None, rows: int) -> float:
+        assert argument is not None
+        return upwards(rows * argument.rounding)
 
     def reference(self, name: str, argument: Node | None, values: Sequence[int | None]) -> Fraction | float | None:
         assert argument is not None

@@ -7,7 +7,7 @@ from decimal import Context
 from fractions import Fraction
 
 from protocols.expression import Arithmetic, Node, Number
-from protocols.statistics.base import Measure, Value, half_ulp
+from protocols.statistics.base import Measure, Value, half_ulp, upwards
 
 _DIGITS = Context(prec=60)
 
@@ -44,11 +44,16 @@ class Variance:
         variance = Fraction(count * squares - centred**2, count * divisor * 100**argument.scale)
         return _root(variance) if name.startswith("STDDEV") else float(variance)
 
-    def error_bound(self, name: str, argument: Node | None) -> float:
+    def error_bound(self, name: str, argument: Node | None, rows: int) -> float:
         assert argument is not None
         span = Fraction(argument.upper - argument.lower, 10**argument.scale)
+        # The deviation is a seminorm: where values move by at most r, so does it, and the variance by at most span r + r^2;
+        # over n - 1 instead of n, both by at most twice that (of two values)
+        r, worst = argument.rounding, 2 if name.endswith("_SAMP") else 1
         # a sample variance is at most span^2 / 2 (two values); a root carries one more rounding, of 60 digits
-        return half_ulp(span) if name.startswith("STDDEV") else half_ulp(span**2 / 2)
+        if name.startswith("STDDEV"):
+            return upwards(r * worst) + half_ulp(span)
+        return upwards(worst * r * (span + r)) + half_ulp(span**2 / 2)
 
     def reference(self, name: str, argument: Node | None, values: Sequence[int | None]) -> Fraction | float | None:
         assert argument is not None
