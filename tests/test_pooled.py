@@ -10,7 +10,7 @@ import pytest
 
 from parties.data.home import TableSource, compute
 from parties.data.pooled import differences, pooled_answer
-from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Not, Number, Reference, Text
+from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Moment, Not, Number, Reference, Text
 from protocols.planning.execute import answer
 from protocols.planning.plan import Security, plan_query
 from protocols.planning.query import KeyOutput, Query, StatisticOutput
@@ -172,6 +172,41 @@ def test_null_groups_and_huge_values(small):
     assert pooled[5] == ("x", Fraction(7, 4), True, 2, Fraction(25, 64))
     assert pooled[3] == (None, 0, False, 0, None)
     assert pooled[11][1] == Fraction(2 * 10**18 - 1, 10**18)
+
+
+def test_days_and_floats(tmp_path):
+    held = Table(
+        "t",
+        {
+            "day": Column("day", "date", 15_706, 15_708, nullable=True),
+            "start": Column("start", "timestamp", 0, 2 * 10**15),
+            "f": Column("f", "float", -100, 100, scale=1, step=2, nullable=True),
+        },
+        4,
+        ("one", "two"),
+    )
+    rows = {
+        "one": "('2013-01-01', '2013-01-01 10:00', 0.3), ('2013-01-03', '2013-01-01 12:00', -9.51)",
+        "two": "(NULL, '2013-01-01 10:00:00.000001', 0.5), ('2013-01-01', '2014-01-01', 0.1)",
+    }
+    cast = "SELECT day::DATE AS day, start::TIMESTAMP AS start, f::DOUBLE AS f FROM (VALUES {}) v(day, start, f)"
+    sources = {}
+    for name, values in rows.items():
+        duckdb.sql(cast.format(values)).write_parquet(f"{tmp_path}/{name}.parquet")
+        sources[name] = {"t": TableSource(tmp_path / f"{name}.parquet")}
+    day, start, f = (Reference("t", column) for column in held.columns.values())
+    moment = Moment("timestamp", 15_706 * 86_400_000_000 + 36_000_000_000)  # 2013-01-01 10:00
+    of = query(
+        KeyOutput("day", day), select("n", "COUNT"), select("s", "SUM", f), select("a", "AVG", f),
+        tables=(held,), where=(Comparison(">", start, moment),), by=(day,),
+    )  # fmt: skip
+    pooled = agree(of, sources, Security(("one", "two"), "additive", 1))
+    assert pooled == [
+        ("2013-01-01", 1, 0, 0),  # 0.1 is half a step: to the even one
+        ("2013-01-02", 0, 0, None),
+        ("2013-01-03", 1, Fraction(-96, 10), Fraction(-96, 10)),
+        (None, 1, Fraction(4, 10), Fraction(4, 10)),  # 0.5 as well
+    ]
 
 
 def test_a_key_far_from_zero(small):

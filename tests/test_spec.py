@@ -2,13 +2,16 @@
 
 import base64
 import hashlib
+import json
 import re
+import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,9 +22,10 @@ from hypothesis import strategies as st
 
 from mpc.schemes.named import RING, RING128
 from parties.spec.load import DOTS, LARGEST_FILE, Peer, Spec, SpecError, load, loads
-from parties.spec.models import LARGEST
+from parties.spec.models import LARGEST, SpecFile, json_schema
 from parties.spec.problems import LONGEST, SHOWN, nearest
 from parties.wire import identity
+from protocols.planning.explain import at_home
 from protocols.planning.plan import Security
 from protocols.tables import Column, Table
 
@@ -102,6 +106,19 @@ def changed(text: str, *changes: tuple[str, str]) -> str:
         assert old in text, f"{old!r} is not in the spec"
         text = text.replace(old, new)
     return text
+
+
+VISITS = """
+[tables.visits]
+max_rows = 100
+[tables.visits.columns]
+day = { type = "date", lower = 2013-01-01, upper = 2013-12-31 }
+start = { type = "timestamp", lower = 2013-01-01T00:00:00, upper = 2014-01-01T00:00:00.5 }
+level = { type = "float", step = "0.25", lower = "-10", upper = "20.5", unit = "m" }
+[queries.visited]
+sql = "SELECT day, COUNT(*), AVG(level) FROM visits WHERE start >= '2013-06-01 12:00' AND level > 0.3 GROUP BY day"
+receivers = ["market"]
+"""
 
 
 def told(text: str | bytes) -> list[tuple[str, str]]:
@@ -707,6 +724,53 @@ def test_tables_that_contradict_themselves_are_refused(
 def test_keys_are_columns_of_exact_values_in_every_row(sound: str, column: str, message: str) -> None:
     owned = f'owner = "market"\nkey = ["customer", "{column}"]'
     assert told(changed(sound, (HELD, owned))) == [("tables.purchases.key", message)]
+
+
+def test_dates_timestamps_and_floats(sound: str) -> None:
+    spec = loads((sound + VISITS).encode())
+    assert spec.tables["visits"].columns == {
+        "day": Column("day", "date", 15_706, 16_070),
+        "start": Column("start", "timestamp", 15_706 * 86_400_000_000, 16_071 * 86_400_000_000 + 500_000),
+        "level": Column("level", "float", -1000, 2050, scale=2, step=25, unit="m"),
+    }
+    assert spec.plans["visited"].cells == 365
+    said = " ".join(text for _, text, _ in at_home(spec.plans["visited"]))
+    assert "where start >= TIMESTAMP '2013-06-01 12:00:00' AND level > 0.3; level is rounded to multiples of 0.25" in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "message"),
+    [
+        ("lower = 2013-01-01,", 'lower = "2013-01-01",', "day.lower", "must be a date such as 2013-01-31, without quotes"),
+        ("lower = 2013-01-01,", "lower = 2013-01-01T00:00:00,", "day.lower", "must be a date such as 2013-01-31, without quotes"),
+        ("upper = 2013-12-31", "upper = 2012-12-31", "day.lower", "is above upper"),
+        ("00:00.5", "00:00.5Z", "start.upper", "has a time zone: timestamps have none, and companies agree on one, such as UTC, among themselves"),
+        ("2013-01-01T00:00:00", "2013-01-01", "start.lower", "must be a date and time such as 2013-01-31T00:00:00, without quotes"),
+        ('"0.25"', '"0"', "level.step", "must lie above 0, with at most 18 digits after the point"),
+        ('"0.25"', '"-0.25"', "level.step", "must lie above 0, with at most 18 digits after the point"),
+        ('"0.25"', f'"0.{"0" * 18}1"', "level.step", "must lie above 0, with at most 18 digits after the point"),
+        ('"0.25"', "0.25", "level.step", 'a decimal is written as text with its digits, such as "0.00"'),
+        ('"0.25"', '"0.2"', "level.upper", "is no multiple of the step, 0.2"),
+        ('"20.5"', '"20.55555"', "level.upper", "has more than 2 digits after the point (step = 0.25)"),
+        ('"20.5"', '"9007199254740993"', "level.step", "is too fine: between 0 and upper lie more steps than the 2^53 that a float tells apart"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_dates_timestamps_and_floats(sound: str, old: str, new: str, place: str, message: str) -> None:
+    if old == '"0.25"' and new == '"0.2"':
+        message = "is no multiple of the step, 0.2"
+    assert (f"tables.visits.columns.{place}", message) in told(sound + changed(VISITS, (old, new)))
+
+
+def test_the_schema_for_editors_takes_sound_specs_and_marks_mistakes(sound: str) -> None:
+    validator = jsonschema.Draft202012Validator(json_schema(SpecFile))
+
+    def mistakes(text: str) -> list[str]:
+        document = json.loads(json.dumps(tomllib.loads(text), default=str))
+        return [error.message for error in validator.iter_errors(document)]
+
+    assert mistakes(sound + VISITS) == []
+    for old, new in (("nullable", "nulable"), ("scale = 2", "scale = 0"), ('"additive"', '"adding"'), ("[parties.market]", "[parties.Market]")):
+        assert mistakes(changed(sound, (old, new)))
 
 
 @pytest.mark.parametrize(

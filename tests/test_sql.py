@@ -21,6 +21,7 @@ from protocols.expression import (
     IsNull,
     Logic,
     Membership,
+    Moment,
     Node,
     Not,
     Number,
@@ -43,6 +44,7 @@ def table(*columns: Column, name: str = "flights", **owned: Any) -> Table:
     return Table(name, {column.name: column for column in columns}, 1000, holders, **owned)
 
 
+DAY = 86_400_000_000
 ORIGIN = Column("origin", "category", 0, len(ORIGINS) - 1, values=ORIGINS)
 HOUR = Column("hour", "integer", 0, 99)
 DISTANCE = Column("distance", "integer", 0, 5000)
@@ -56,6 +58,9 @@ FLIGHTS = table(
     Column("fare", "decimal", -500, 99_999, scale=2),
     Column("late", "boolean", 0, 1),
     Column("night", "boolean", 0, 1, nullable=True),
+    Column("day", "date", 15_706, 16_070),
+    Column("start", "timestamp", 15_706 * DAY, 16_071 * DAY, nullable=True),
+    Column("lift", "float", -1000, 2050, scale=2, step=25),
 )
 WEATHER = table(
     ORIGIN,
@@ -71,6 +76,7 @@ TABLES = {"flights": FLIGHTS, "weather": WEATHER}
 origin, carrier = (Reference("flights", FLIGHTS.columns[name]) for name in ("origin", "carrier"))
 delay, distance, fare = (Reference("flights", FLIGHTS.columns[name]) for name in ("dep_delay", "distance", "fare"))
 month, late, night = (Reference("flights", FLIGHTS.columns[name]) for name in ("month", "late", "night"))
+day, start, lift = (Reference("flights", FLIGHTS.columns[name]) for name in ("day", "start", "lift"))
 precip = Reference("weather", WEATHER.columns["precip"])
 
 COUNT = StatisticOutput("count(*)", BY_NAME["COUNT"], "COUNT", None)
@@ -504,6 +510,61 @@ def test_other_clauses_are_refused_with_the_nearest_thing(marked: str, hint: str
 
 
 @pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("day >= '2013-06-01'", Comparison(">=", day, Moment("date", 15_857))),
+        ("DATE '2013-06-01' < day", Comparison("<", Moment("date", 15_857), day)),
+        ("day = CAST('2013-06-01' AS DATE)", Comparison("=", day, Moment("date", 15_857))),
+        ("day IN ('2013-06-01', '1969-12-31'::DATE)", Membership(day, (Moment("date", 15_857), Moment("date", -1)))),
+        ("start < '2013-06-01'", Comparison("<", start, Moment("timestamp", 15_857 * DAY))),
+        ("start <> TIMESTAMP '2013-06-01T00:00:01.5'", Comparison("<>", start, Moment("timestamp", 15_857 * DAY + 1_500_000))),
+        ("start <= '2013-06-01 23:59'", Comparison("<=", start, Moment("timestamp", 15_858 * DAY - 60_000_000))),
+        (
+            "CASE day WHEN '2013-06-01' THEN day - DATE '2013-05-31' END",
+            Case(((
+                Comparison("=", day, Moment("date", 15_857)), Arithmetic("-", day, Moment("date", 15_856))
+            ),), None),
+        ),
+    ],
+)  # fmt: skip
+def test_dates_and_timestamps(text: str, tree: Node) -> None:
+    assert row(text) == tree
+    assert row(str(tree)) == tree
+
+
+@pytest.mark.parametrize(
+    ("marked", "hint"),
+    [
+        ("day > §'2013-02-30'", "'2013-02-30' is not a date such as '2013-01-31'"),
+        ("day > §'yesterday'", "'yesterday' is not a date"),
+        ("day > §'2013-06-01 12:00'", "'2013-06-01 12:00' is not a date"),
+        ("start > §'2013-06-01 24:00'", "'2013-06-01 24:00' is not a timestamp such as '2013-01-31 23:59:00'"),
+        ("start > §'2013-06-01 12:00:00Z'", "'2013-06-01 12:00:00Z' is not a timestamp"),
+        ("start > §'2013-06-01 12:00:00.1234567'", "is not a timestamp"),
+        ("start > TIMESTAMPTZ §'2013-06-01'", "casts are not supported"),
+        ("§start > day", "cannot compare start with day: different types"),
+        ("§day > 15000", "cannot compare day with 15000: different types"),
+        ("§day + 1 > day", "+ needs numbers, and day is none"),
+        ("§start - start > 0", "- needs numbers, and start is none"),
+        ("§day = origin", "cannot compare day with origin: different types"),
+        ("§day > CURRENT_DATE", "is not supported in a row expression"),
+        ("day > day - INTERVAL §'1' DAY", "is not supported in a row expression"),
+    ],
+)
+def test_other_dates_and_timestamps_are_refused(marked: str, hint: str) -> None:
+    assert hint in refused(f"SELECT COUNT(*) FROM flights WHERE\n{marked}")
+
+
+def test_a_day_is_a_group_key_and_no_number() -> None:
+    assert parse("SELECT day, COUNT(*) FROM flights GROUP BY day").group_by == (day,)
+    assert "AVG needs a number, and day is none: write day - DATE '2000-01-01'" in refused("SELECT AVG(§day) FROM flights")
+    long = {"long": table(Column("day", "date", 0, 1000), name="long")}
+    assert "day has 1,001 values, and a date as a group key fewer" in refused("SELECT COUNT(*) FROM long GROUP BY §day", **long)
+    assert "lift is a float: group by" in refused("SELECT COUNT(*) FROM flights GROUP BY §lift")
+    assert "start is a timestamp: group by" in refused("SELECT COUNT(*) FROM flights GROUP BY §start")
+
+
+@pytest.mark.parametrize(
     ("marked", "hint"),
     [
         ("§getenv('HOME')", "the function GETENV is not supported in a row expression: columns, + - *, comparisons"),
@@ -923,8 +984,14 @@ def test_the_text_of_a_tree_is_read_as_that_tree(node: Node) -> None:
 
 def literal(column: Column, value: Any) -> str:
     """A value in DuckDB's own SQL."""
-    kind = {"integer": "INTEGER", "decimal": "DECIMAL(9, 2)", "category": "VARCHAR", "boolean": "BOOLEAN"}[column.kind]
-    text = "NULL" if value is None else str(Text(value) if isinstance(value, str) else Number(int(value), column.scale))
+    if value is None:
+        text = "NULL"
+    elif column.kind == "date" or column.kind == "timestamp":
+        text = str(Moment(column.kind, value))
+    else:
+        text = str(Text(value) if isinstance(value, str) else Number(int(value), column.scale))
+    kinds = {"decimal": "DECIMAL(9, 2)", "float": "DECIMAL(9, 2)", "category": "VARCHAR"}
+    kind = kinds.get(column.kind, column.kind.upper())
     return f"CAST({text} AS {kind}) AS {column.name}"
 
 

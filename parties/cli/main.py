@@ -11,6 +11,7 @@ COMMANDS = {
     "init": ("parties.cli.init", "Make a node's folder: key, certificate, node.toml."),
     "check": ("parties.cli.spec", "Is SPEC valid? If not, lists every problem with its place."),
     "explain": ("parties.cli.spec", "What QUERY would do: at home, on shares, what it opens to whom."),
+    "schema": ("parties.cli.spec", "A JSON Schema of the spec, for editors."),
     "approve": ("parties.cli.spec", "This company agrees to exactly this SPEC."),
     "node": ("parties.cli.node", "Serve the node in DIRECTORY until SIGTERM or Ctrl-C."),
     "run": ("parties.cli.run", "Run QUERY of the approved spec, through this company's own node."),

@@ -1,5 +1,6 @@
 """comity check, explain, approve: what happens to a spec before anything runs."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from mpc.errors import ComityError
 from parties.cli.table import counted
 from parties.governance.approval import approve as approve_spec
 from parties.governance.approval import membership
-from parties.node.config import read_config
+from parties.node.config import NodeFile, read_config
 from parties.spec.load import Spec, load
+from parties.spec.models import SpecFile, json_schema
 from parties.spec.problems import nearest
 from parties.wire import identity
 from protocols.planning.explain import assumptions, at_home, said_by_statistics, steps
@@ -39,6 +41,17 @@ def explain(spec: Path, query: str) -> None:
     if query not in loaded.plans:
         raise ComityError(f"{spec} has no query {query!r}: {nearest(query, loaded.plans)}")
     click.echo("\n".join(_explained(loaded, loaded.plans[query])))
+
+
+@click.command()
+@click.option("--node-file", is_flag=True, help="Of node.toml instead of the spec.")
+def schema(node_file: bool) -> None:
+    """A JSON Schema of the spec: an editor that knows TOML completes keys with it, and marks mistakes.
+
+    Write it to a file, and name that in the spec's first line: #:schema ./comity.schema.json
+    """
+    model = NodeFile if node_file else SpecFile
+    click.echo(json.dumps(json_schema(model), indent=1))
 
 
 @click.command()

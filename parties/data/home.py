@@ -1,6 +1,6 @@
 """What one company computes at home: the vector of a `HomeTask`, exactly, from its own file."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import numpy as np
@@ -12,7 +12,7 @@ from parties.data.check import check_first_rows, check_rows
 from parties.data.encode import Encoded, WrongType, code, encode, with_raw
 from parties.data.render import all_of, cast, column, integer, is_narrow, render
 from parties.data.source import Columns, DataError, TableSource, connect_to, open_source, run, stamp
-from protocols.expression import Node, Reference
+from protocols.expression import Reference
 from protocols.planning.task import HomeTask, Key
 from protocols.statistics.base import Measure
 from protocols.tables import Table
@@ -99,9 +99,7 @@ def _aggregate(
     vector: Array,
 ) -> None:
     """Fills in the cells that have rows."""
-    expressions = [*task.where, *(key.expression for key in task.keys)]
-    expressions += [measure.expression for measure in task.measures if measure.expression is not None]
-    used = _columns(expressions)
+    used = {node.column.name for item in task.expressions for node in item.walk() if isinstance(node, Reference)}
     items = [item for name, item in encoded.items() if name in used]
     values = [exp.alias_(item.value.copy(), item.declared.name, quoted=True) for item in items]
     # names with # cannot be those of columns
@@ -163,7 +161,3 @@ def _in_range(task: HomeTask, vector: Array) -> bool:
         for measure, part in zip(task.measures, vector.reshape(len(task.measures), -1), strict=True)
         for value in (part.min(), part.max())
     )
-
-
-def _columns(expressions: Iterable[Node]) -> set[str]:
-    return {node.column.name for item in expressions for node in item.walk() if isinstance(node, Reference)}

@@ -3,9 +3,10 @@
 import re
 from datetime import date, datetime
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 LARGEST = 1 << 62
 """Integers and scaled decimals lie below this in magnitude."""
@@ -16,8 +17,11 @@ Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-
 Whole = Annotated[int, Field(gt=-LARGEST, lt=LARGEST)]
 
 
+_DECIMAL = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)"
+
+
 def _decimal(text: object) -> object:
-    if not isinstance(text, str) or len(text) > 64 or not re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)", text):
+    if not isinstance(text, str) or len(text) > 64 or not re.fullmatch(_DECIMAL, text):
         raise ValueError('a decimal is written as text with its digits, such as "0.00"')
     return text
 
@@ -37,12 +41,25 @@ def _plain(text: str, besides: str = "") -> str:
 
 IsPlain = AfterValidator(_plain)
 IsPlainLines = AfterValidator(partial(_plain, besides="\n\r\t"))
-DecimalText = Annotated[str, BeforeValidator(_decimal)]
-Moment = Annotated[datetime, AfterValidator(_without_zone)]
+DecimalText = Annotated[str, BeforeValidator(_decimal), WithJsonSchema({"type": "string", "pattern": f"^{_DECIMAL}$"})]
+# JSON Schema's date-time has a zone
+Moment = Annotated[datetime, AfterValidator(_without_zone), WithJsonSchema({"type": "string"})]
 
 
 class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _JsonSchema(GenerateJsonSchema):
+    def dict_schema(self, schema: Any) -> JsonSchemaValue:
+        """A name of another form is a mistake, not a key that is unknown."""
+        made = super().dict_schema(schema)
+        return made | {"additionalProperties": False} if "patternProperties" in made else made
+
+
+def json_schema(model: type[BaseModel]) -> JsonSchemaValue:
+    """A JSON Schema of the file, for editors."""
+    return {"$schema": _JsonSchema.schema_dialect, **model.model_json_schema(schema_generator=_JsonSchema)}
 
 
 class NodeStanza(Model):

@@ -67,8 +67,7 @@ COMPARISONS: dict[type[exp.Expr], ComparisonOperator] = {
 
 MOMENTS: dict[object, Literal["date", "timestamp"]] = {
     exp.DataType.Type.DATE: "date",
-    exp.DataType.Type.TIMESTAMP: "timestamp",
-    exp.DataType.Type.DATETIME: "timestamp",
+    exp.DataType.Type.TIMESTAMPNTZ: "timestamp",
 }
 MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)?", re.ASCII)
 

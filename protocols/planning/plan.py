@@ -282,9 +282,7 @@ def _times(x: Node | None, y: Node | None) -> Node | None:
 
 def _check_home(task: HomeTask) -> None:
     """Every intermediate value at home must be exact in the engine's integers."""
-    expressions = [*task.where, *(key.expression for key in task.keys)]
-    expressions += [measure.expression for measure in task.measures if measure.expression is not None]
-    for expression in expressions:
+    for expression in task.expressions:
         for node in expression.walk():
             if _reaches(node) >= HOME_LIMIT:
                 raise PlanError(f"{node} may reach {_size(_reaches(node))} at home, beyond 2^126: {_advice(task, node)}")

@@ -37,6 +37,12 @@ class HomeTask:
     def cells(self) -> int:
         return prod(key.size for key in self.keys)
 
+    @property
+    def expressions(self) -> tuple[Node, ...]:
+        """All that are worked out in rows."""
+        measured = (measure.expression for measure in self.measures if measure.expression is not None)
+        return (*self.where, *(key.expression for key in self.keys), *measured)
+
     def largest(self, measure: Measure) -> int:
         """The largest magnitude that one company's total can have, proven from its bounds."""
         per_row = 1 if measure.kind == "count" or measure.expression is None else magnitude(measure.expression)
