@@ -11,6 +11,10 @@ GROUPABLE_VALUES = 1_000
 EPOCH = datetime(1970, 1, 1)
 MICROSECOND = timedelta(microseconds=1)
 
+Outside = Literal["refuse", "clamp", "drop"]
+"""What becomes of a value outside the bounds: the company refuses to answer, takes the nearest bound, or leaves the row
+out. How often the last two were done is opened with every answer."""
+
 Kind = Literal["integer", "decimal", "float", "category", "boolean", "date", "timestamp"]
 KeyValue = int | str | bool | None
 
@@ -33,6 +37,7 @@ class Column:
     values: tuple[str, ...] = ()
     nullable: bool = False
     unit: str = ""
+    outside: Outside = "refuse"
 
     @property
     def size(self) -> int:

@@ -46,9 +46,9 @@ def explain(spec: Path, query: str) -> None:
 @click.command()
 @click.option("--node-file", is_flag=True, help="Of node.toml instead of the spec.")
 def schema(node_file: bool) -> None:
-    """A JSON Schema of the spec: an editor that knows TOML completes keys with it, and marks mistakes.
+    """A JSON Schema of the spec, for editors.
 
-    Write it to a file, and name that in the spec's first line: #:schema ./comity.schema.json
+    One that knows TOML completes keys with it, and marks mistakes. Write it to a file, and name that in the spec's first line: #:schema ./comity.schema.json
     """
     model = NodeFile if node_file else SpecFile
     click.echo(json.dumps(json_schema(model), indent=1))

@@ -73,6 +73,8 @@ class Encoded:
     value: exp.Expression
     find_problems: Callable[[], tuple[Problem, ...]]
     raw: exp.Expression | None = None
+    outside: exp.Expression | None = None
+    """Where the column says what becomes of values outside its bounds: whether this is one. `value` is clamped then, or NULL."""
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:
@@ -154,10 +156,11 @@ def _scaled(declared: Column, value: Decimal | float | date) -> Fraction | float
 
 def is_valid(encoded: Encoded) -> exp.Expression:
     """True where the value is there and none of the column's problems holds."""
-    valid: exp.Expression = exp.Not(this=_is_null(column(encoded.declared.name)))
-    for problem in encoded.problems:
-        valid = exp.And(this=valid, expression=exp.Not(this=exp.Paren(this=problem.condition)))
-    return exp.Paren(this=valid)
+    valid = [exp.Not(this=_is_null(column(encoded.declared.name)))]
+    valid += [exp.Not(this=exp.Paren(this=problem.condition)) for problem in encoded.problems]
+    if encoded.outside is not None:
+        valid.append(exp.Not(this=exp.Paren(this=encoded.outside.copy())))
+    return exp.Paren(this=all_of(valid))
 
 
 def code(key: Key, value: exp.Expression) -> exp.Expression:
@@ -178,13 +181,14 @@ def _category(declared: Column, source: exp.Expression, type_: DuckDBPyType) -> 
         raise WrongType
     value = source if type_.id == "varchar" else cast(source, "VARCHAR")
 
-    def problems() -> tuple[Problem, ...]:
+    def undeclared() -> exp.Expression:
         # an engine's enumeration finds a text by hashing; a list would be searched for every row
         values = exp.DataType(this=exp.DataType.Type.ENUM, expressions=[text(item) for item in declared.values])
-        undeclared = _present(source, _is_null(exp.TryCast(this=value.copy(), to=values)))
-        return (Problem("is not a declared value", undeclared),)
+        return _present(source, _is_null(exp.TryCast(this=value.copy(), to=values)))
 
-    return Encoded(declared, type_, value, problems)
+    if declared.outside == "drop":
+        return Encoded(declared, type_, value, tuple, outside=undeclared())
+    return Encoded(declared, type_, value, lambda: (Problem("is not a declared value", undeclared()),))
 
 
 def _boolean(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_text: bool) -> Encoded:
@@ -232,7 +236,12 @@ def _number(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_te
     inside = exp.Coalesce(this=_between(number, lower, upper), expressions=[exp.false()])
     others = [exp.Not(this=exp.Paren(this=problem.condition.copy())) for problem in problems]
     outside = _present(source, all_of([*others, exp.Not(this=inside)]))
-    problems.append(Problem(f"is outside {_shown(declared, declared.lower)} to {_shown(declared, declared.upper)}", outside))
+    bounds = f"{_shown(declared, declared.lower)} to {_shown(declared, declared.upper)}"
+    if declared.outside == "refuse":
+        problems.append(Problem(f"is outside {bounds}", outside))
+    elif declared.outside == "clamp":
+        nowhere = _present(source, all_of([*others, _is_null(number)]))
+        problems.append(Problem(f"is not between {bounds}, and too far away to be clamped, or no number", nowhere))
 
     value = number.copy()
     if finer > 1:
@@ -241,7 +250,14 @@ def _number(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_te
         value = exp.Paren(this=exp.Mul(this=cast(value, own), expression=integer(coarser, own)))
     elif raw.type != own:
         value = cast(value, own)
-    return Encoded(declared, type_, value, lambda: tuple(problems), raw.integer)
+    if declared.outside == "refuse":
+        return Encoded(declared, type_, value, lambda: tuple(problems), raw.integer)
+    branches = [exp.If(this=_between(number, lower, upper), true=value)]
+    if declared.outside == "clamp":
+        for comparison, bound, limit in ((exp.LT, lower, declared.lower), (exp.GT, upper, declared.upper)):
+            beyond = comparison(this=number.copy(), expression=_huge(bound))
+            branches.append(exp.If(this=beyond, true=integer(limit, own)))
+    return Encoded(declared, type_, exp.Case(ifs=branches), lambda: tuple(problems), raw.integer, outside)
 
 
 @dataclass(frozen=True)
@@ -257,7 +273,8 @@ class _Raw:
 
 
 def _float(source: exp.Expression, type_: DuckDBPyType, declared: Column, is_text: bool) -> _Raw:
-    """Steps, each half a one to even: a cast of the engine's rounds so. NaN and infinity become NULL, so are outside."""
+    """Rounded by a cast of the engine's, which takes half a step to the even one; far outside, to one step beyond the
+    bounds. NaN becomes NULL, so is outside."""
     if not is_text and type_.id not in ("double", "float", "decimal", *_NARROW_INTEGERS, *_WIDE_INTEGERS):
         raise WrongType
     double = exp.DataType.build("DOUBLE", dialect="duckdb")
@@ -266,12 +283,12 @@ def _float(source: exp.Expression, type_: DuckDBPyType, declared: Column, is_tex
         value = exp.Mul(this=value, expression=integer(10**declared.scale, "DOUBLE"))
     if declared.step > 1:
         value = exp.Div(this=value, expression=integer(declared.step, "DOUBLE"))
-    steps: exp.Expression = exp.TryCast(this=value, to=exp.DataType.build("BIGINT", dialect="duckdb"))
+    most = max(abs(declared.lower), abs(declared.upper)) // declared.step + 1
+    near = _function("greatest", _function("least", value, integer(most, "DOUBLE")), integer(-most, "DOUBLE"))
+    is_nan = exp.If(this=_function("isnan", value), true=exp.null())
+    steps: exp.Expression = exp.Case(ifs=[is_nan], default=cast(near, "BIGINT"))
     if declared.step > 1:
-        # at most the bounds' number of steps, so that no product overflows
-        most = max(abs(declared.lower), abs(declared.upper)) // declared.step + 1
-        near = exp.If(this=_between(steps, -most, most), true=exp.Mul(this=steps, expression=integer(declared.step)))
-        steps = exp.Case(ifs=[near])
+        steps = exp.Mul(this=steps, expression=integer(declared.step))
     is_number = _function("regexp_matches", _function("trim", source), text(_FLOAT)) if is_text else None
     return _Raw(steps, "BIGINT", declared.scale, is_number)
 
@@ -355,8 +372,12 @@ def _hugeint(value: exp.Expression) -> exp.Expression:
 
 
 def _between(value: exp.Expression, lower: int, upper: int) -> exp.Expression:
-    low, high = (integer(max(-_HUGEST, min(_HUGEST, bound))) for bound in (lower, upper))
-    return exp.Paren(this=exp.Between(this=value.copy(), low=low, high=high))
+    return exp.Paren(this=exp.Between(this=value.copy(), low=_huge(lower), high=_huge(upper)))
+
+
+def _huge(bound: int) -> exp.Expression:
+    """The bound, or the engine's largest integer of its sign."""
+    return integer(max(-_HUGEST, min(_HUGEST, bound)))
 
 
 def _is_null(value: exp.Expression) -> exp.Expression:

@@ -10,10 +10,10 @@ from sqlglot import exp
 from mpc.algebra import Array
 from parties.data.check import check_first_rows, check_rows
 from parties.data.encode import Encoded, WrongType, code, encode, with_raw
-from parties.data.render import all_of, cast, column, integer, is_narrow, render
+from parties.data.render import all_of, any_of, cast, column, integer, is_narrow, render
 from parties.data.source import Columns, DataError, TableSource, connect_to, open_source, run, stamp
 from protocols.expression import Reference
-from protocols.planning.task import HomeTask, Key
+from protocols.planning.task import Adjustment, HomeTask, Key
 from protocols.statistics.base import Measure
 from protocols.tables import Table
 
@@ -37,7 +37,7 @@ def compute(task: HomeTask, source: TableSource) -> Array:
     try:
         columns = open_source(connection, source)
         is_narrow_task = all(is_narrow(task.largest(measure)) for measure in task.measures)
-        vector = np.zeros(len(task.measures) * task.cells, dtype=np.int64 if is_narrow_task else object)
+        vector = np.zeros(task.size, dtype=np.int64 if is_narrow_task else object)
         if not columns:
             return vector
         before = stamp(source)
@@ -99,12 +99,11 @@ def _aggregate(
     vector: Array,
 ) -> None:
     """Fills in the cells that have rows."""
-    used = {node.column.name for item in task.expressions for node in item.walk() if isinstance(node, Reference)}
-    items = [item for name, item in encoded.items() if name in used]
+    items = [encoded[column.name] for column in task.columns]
     values = [exp.alias_(item.value.copy(), item.declared.name, quoted=True) for item in items]
     # names with # cannot be those of columns
     values.append(exp.alias_(integer(0), "#zero", quoted=True))
-    rows = exp.select(*values).from_(with_raw(items, "agreed")).subquery("encoded")
+    rows = exp.select(*values).from_(_kept(items)).subquery("encoded")
 
     names = [f"#key{number}" for number in range(len(task.keys))]
     keys = [exp.alias_(_key(key), name, quoted=True) for key, name in zip(task.keys, names, strict=True)]
@@ -123,6 +122,30 @@ def _aggregate(
     for index, answer in enumerate(result[len(keys) :]):
         whole = answer if answer.dtype != object else [int(value) for value in answer]
         vector[index * task.cells + cells] = whole
+    if task.adjustments:
+        counts = [_adjusted(adjustment, items) for adjustment in task.adjustments]
+        query = exp.select(*counts).from_(with_raw(items, "agreed"))
+        vector[len(task.measures) * task.cells :] = run(connection, source, query).fetchall()[0]
+
+
+def _kept(items: Sequence[Encoded]) -> exp.Select:
+    """The rows that are not dropped, with what `items` need."""
+    return exp.select("*").from_(with_raw(items, "agreed")).where(exp.Not(this=exp.Paren(this=_dropped(items))))
+
+
+def _dropped(items: Sequence[Encoded]) -> exp.Expression:
+    conditions = [item.outside.copy() for item in items if item.outside is not None and item.declared.outside == "drop"]
+    return any_of([exp.Coalesce(this=exp.Paren(this=condition), expressions=[exp.false()]) for condition in conditions])
+
+
+def _adjusted(adjustment: Adjustment, items: Sequence[Encoded]) -> exp.Expression:
+    """How many rows are dropped, or how many values of the rows kept are clamped."""
+    condition = _dropped(items)
+    if adjustment.what == "clamped":
+        (outside,) = (item.outside for item in items if item.declared in adjustment.columns)
+        assert outside is not None
+        condition = exp.And(this=exp.Not(this=exp.Paren(this=condition)), expression=exp.Paren(this=outside.copy()))
+    return exp.Filter(this=exp.Count(this=exp.Star()), expression=exp.Where(this=condition))
 
 
 def _key(key: Key) -> exp.Expression:
@@ -156,8 +179,9 @@ def _total(task: HomeTask, measure: Measure) -> exp.Expression:
 
 def _in_range(task: HomeTask, vector: Array) -> bool:
     """Whether all totals are within what the checked rows can give: else the rows were others."""
+    cells = vector[: len(task.measures) * task.cells].reshape(len(task.measures), -1)
     return all(
         abs(int(value)) <= task.largest(measure)
-        for measure, part in zip(task.measures, vector.reshape(len(task.measures), -1), strict=True)
+        for measure, part in zip(task.measures, cells, strict=True)
         for value in (part.min(), part.max())
-    )
+    ) and all(int(count) <= task.table.max_rows for count in vector[cells.size :])

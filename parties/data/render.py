@@ -106,6 +106,10 @@ def all_of(conditions: Sequence[exp.Expression]) -> exp.Expression:
     return _folded(exp.And, conditions) if conditions else exp.true()
 
 
+def any_of(conditions: Sequence[exp.Expression]) -> exp.Expression:
+    return _folded(exp.Or, conditions) if conditions else exp.false()
+
+
 def _folded(kind: type[exp.And] | type[exp.Or], operands: Sequence[exp.Expression]) -> exp.Expression:
     folded = operands[0]
     for operand in operands[1:]:

@@ -210,6 +210,8 @@ class _Checker:
                 self.say(f"{place}.key", f"there is no column {column}: {nearest(column, stanza.columns)}")
             elif isinstance(stanza.columns[column], DecimalColumn | FloatColumn | TimestampColumn):
                 self.say(f"{place}.key", f"{column} is a {stanza.columns[column].type}: {JOINABLE}")
+            elif columns[column].outside == "clamp":
+                self.say(f"{place}.key", f"{column} is clamped, so that keys would become alike: refuse or drop other values")
             elif stanza.columns[column].nullable:
                 self.say(f"{place}.key", f"{column} is nullable: a key has a value in every row")
         if len(self.problems) > before:
@@ -221,7 +223,8 @@ class _Checker:
         if isinstance(stanza, CategoryColumn):
             if len(set(stanza.values)) < len(stanza.values):
                 self.say(f"{place}.values", "names one twice")
-            return Column(name, "category", 0, len(stanza.values) - 1, values=tuple(stanza.values), nullable=stanza.nullable)
+            last, values = len(stanza.values) - 1, tuple(stanza.values)
+            return Column(name, "category", 0, last, values=values, nullable=stanza.nullable, outside=stanza.outside)
         if isinstance(stanza, BooleanColumn):
             return Column(name, "boolean", 0, 1, nullable=stanza.nullable)
         scale, step, unit = 0, 1, ""
@@ -249,7 +252,7 @@ class _Checker:
             lower, upper, unit = stanza.lower, stanza.upper, stanza.unit
         if lower > upper:
             self.say(f"{place}.lower", "is above upper")
-        return Column(name, stanza.type, lower, upper, scale, step, (), stanza.nullable, unit)
+        return Column(name, stanza.type, lower, upper, scale, step, (), stanza.nullable, unit, stanza.outside)
 
     def _scaled(self, place: str, stanza: DecimalColumn | FloatColumn, scale: int, setting: str) -> tuple[int, int]:
         """The bounds as integers times 10^-scale."""

@@ -87,11 +87,21 @@ class _Column(Model):
     nullable: Annotated[bool, Field(description="whether NULL may occur")] = False
 
 
+Outside = Annotated[
+    Literal["refuse", "clamp", "drop"],
+    Field(
+        description="what a company does with a value outside the bounds: `refuse` to answer, `clamp` it to the nearest bound, or "
+        "`drop` its row; how many were clamped or dropped, at all companies together, is opened with every answer"
+    ),
+]
+
+
 class IntegerColumn(_Column):
     type: Annotated[Literal["integer"], Field(description="whole numbers")]
     lower: Annotated[Whole, Field(description="the smallest value that may occur")]
     upper: Annotated[Whole, Field(description="the largest value that may occur")]
     unit: Annotated[str, IsPlain, Field(description="for people")] = ""
+    outside: Outside = "refuse"
 
 
 class DecimalColumn(_Column):
@@ -100,6 +110,7 @@ class DecimalColumn(_Column):
     lower: Annotated[DecimalText, Field(description='the smallest value that may occur, as text: `"0.00"`')]
     upper: Annotated[DecimalText, Field(description="the largest value that may occur, as text")]
     unit: Annotated[str, IsPlain, Field(description="for people")] = ""
+    outside: Outside = "refuse"
 
 
 class FloatColumn(_Column):
@@ -111,18 +122,21 @@ class FloatColumn(_Column):
     lower: Annotated[DecimalText, Field(description="the smallest value that may occur, as text, a multiple of `step`")]
     upper: Annotated[DecimalText, Field(description="the largest value that may occur, as text, a multiple of `step`")]
     unit: Annotated[str, IsPlain, Field(description="for people")] = ""
+    outside: Outside = "refuse"
 
 
 class DateColumn(_Column):
     type: Annotated[Literal["date"], Field(description="days; one less another is a number of days")]
     lower: Annotated[date, Field(description="the first day that may occur: `2013-01-01`, without quotes")]
     upper: Annotated[date, Field(description="the last day that may occur")]
+    outside: Outside = "refuse"
 
 
 class TimestampColumn(_Column):
     type: Annotated[Literal["timestamp"], Field(description="date and time to the microsecond, without a time zone; for conditions")]
     lower: Annotated[Moment, Field(description="the first that may occur: `2013-01-01T00:00:00`, without quotes")]
     upper: Annotated[Moment, Field(description="the last that may occur")]
+    outside: Outside = "refuse"
 
 
 class CategoryColumn(_Column):
@@ -131,6 +145,9 @@ class CategoryColumn(_Column):
         list[Annotated[str, StringConstraints(min_length=1), IsPlain]],
         Field(min_length=1, description="all values that may occur; answers list groups in this order"),
     ]
+    outside: Annotated[
+        Literal["refuse", "drop"], Field(description="what a company does with another value: `refuse` to answer, or `drop` its row")
+    ] = "refuse"
 
 
 class BooleanColumn(_Column):

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 from protocols.expression import Bin, Node, Reference, magnitude
 from protocols.statistics.base import Measure
-from protocols.tables import Table
+from protocols.tables import Column, Table
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,28 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Adjustment:
+    """How many rows of a table were left out because of `columns`, or how many values of the one column, in the others,
+    were clamped: over the whole table, whatever the query, so that asking again tells nothing more."""
+
+    what: Literal["dropped", "clamped"]
+    table: str
+    columns: tuple[Column, ...]
+
+    def __str__(self) -> str:
+        names = " or ".join(column.name for column in self.columns)
+        if self.what == "dropped":
+            return f"rows of {self.table} left out because {names} was outside its bounds"
+        return f"values of {names} in {self.table} clamped to its bounds"
+
+
+@dataclass(frozen=True)
 class HomeTask:
     """`measures`, each in every cell of `keys`, over the rows of `table` for which all of `where` hold.
 
-    The answer is a vector of `len(measures) * cells` integers: the cells of the first measure, then of the second ...;
-    the last key runs fastest; an empty cell is 0. Rows in which a key without `has_null` is NULL belong nowhere.
+    The answer is a vector of `size` integers: the cells of the first measure, then of the second ...; the last key runs
+    fastest; an empty cell is 0; then one for each of `adjustments`. Rows in which a key without `has_null` is NULL
+    belong nowhere.
     """
 
     table: Table
@@ -42,6 +60,23 @@ class HomeTask:
         """All that are worked out in rows."""
         measured = (measure.expression for measure in self.measures if measure.expression is not None)
         return (*self.where, *(key.expression for key in self.keys), *measured)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Those that the values of the task depend on."""
+        used = {node.column.name for item in self.expressions for node in item.walk() if isinstance(node, Reference)}
+        return tuple(c for c in self.table.columns.values() if c.name in used or c.outside == "drop")
+
+    @property
+    def adjustments(self) -> tuple[Adjustment, ...]:
+        dropping = tuple(column for column in self.columns if column.outside == "drop")
+        dropped = [Adjustment("dropped", self.table.name, dropping)] if dropping else []
+        clamped = [Adjustment("clamped", self.table.name, (c,)) for c in self.columns if c.outside == "clamp"]
+        return (*dropped, *clamped)
+
+    @property
+    def size(self) -> int:
+        return len(self.measures) * self.cells + len(self.adjustments)
 
     def largest(self, measure: Measure) -> int:
         """The largest magnitude that one company's total can have, proven from its bounds."""
