@@ -24,10 +24,9 @@ from protocols.expression import (
     Reference,
     aligned,
     magnitude,
-    not_null,
 )
 from protocols.gadgets import multiply_cost, reveal_cost, share_cost
-from protocols.planning.query import KeyOutput, Query, StatisticOutput
+from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
 from protocols.planning.task import HomeTask, Key
 from protocols.statistics.base import Measure
 
@@ -62,12 +61,15 @@ class Disclosure:
 @dataclass(frozen=True)
 class Plan:
     """`opened` are the totals that are opened, one value a cell; `uses` gives for each selected statistic the indices
-    of those it is made of. In a join, `products[k]` are the measures of the two tasks whose cells are multiplied and
-    added up to `opened[k]`. `ranges` are the proven largest magnitudes, in words and as numbers."""
+    of those it is made of. `keys` are the group keys of the answer, the last of which runs fastest. In a join,
+    `products[k]` are the measures of the two tasks whose cells are multiplied and added up to `opened[k]`: the tasks'
+    first keys are the joined one, and all others groups. `ranges` are the proven largest magnitudes, in words and as
+    numbers."""
 
     query: Query
     security: Security
     scheme: Scheme
+    keys: tuple[Key, ...]
     tasks: tuple[HomeTask, ...]
     opened: tuple[Measure, ...]
     uses: tuple[tuple[int, ...], ...]
@@ -76,8 +78,27 @@ class Plan:
 
     @property
     def cells(self) -> int:
-        """Cells of the answer: a join's are added up to one."""
-        return 1 if self.products else self.tasks[0].cells
+        """Cells of the answer."""
+        return prod(key.size for key in self.keys)
+
+    @property
+    def layout(self) -> tuple[Key, ...]:
+        """The group keys in the order of the cells on shares: as in the tasks, the last runs fastest."""
+        return tuple(key for task in self.tasks for key in task.keys if key in self.keys)
+
+    @property
+    def joined_cells(self) -> int:
+        """Cells of the key of a join."""
+        shared, owned = self.tasks
+        return prod(key.size for key in shared.keys[: len(owned.table.key)])
+
+    @property
+    def multiplied(self) -> int:
+        """Products of secrets: a measure, in a cell of the joined key, of each group of the one task with each of the other."""
+        if not self.products:
+            return 0
+        shared, owned = self.tasks
+        return len(self.products) * shared.cells * (owned.cells // self.joined_cells)
 
     @property
     def rows(self) -> int:
@@ -116,7 +137,7 @@ class Plan:
         cost = share_cost(self.scheme, me, self.shapes)
         if self.products:
             source = DealerTriples() if self.triples else None
-            cost += multiply_cost(self.scheme, me, source, len(self.products) * self.tasks[0].cells)
+            cost += multiply_cost(self.scheme, me, source, self.multiplied)
         return cost + reveal_cost(self.scheme, me, self.receivers, self.values_opened)
 
     @cached_property
@@ -173,7 +194,7 @@ class Plan:
         """SHA-256 of all that the nodes must agree on to compute the same thing."""
         outputs = [(output.name, *_use(output)) for output in self.query.select]
         return hashlib.sha256(repr((
-            "comity plan 1", self.query.name, self.security, self.scheme.name, self.scheme.algebra.name, self.tasks,
+            "comity plan 1", self.query.name, self.security, self.scheme.name, self.scheme.algebra.name, self.keys, self.tasks,
             self.opened, self.uses, self.products, outputs, self.query.receivers,
         )).encode()).hexdigest()  # fmt: skip
 
@@ -186,7 +207,7 @@ def _use(output: KeyOutput | StatisticOutput) -> tuple[str, str]:
 
 def plan_query(query: Query, security: Security) -> Plan:
     """The plan, or a PlanError that says which bound, table or setting to change."""
-    known = not_null(query.where)
+    known = never_null(query.tables, query.where)
     opened: list[Measure] = []
     uses = []
     for output in query.select:
@@ -196,29 +217,30 @@ def plan_query(query: Query, security: Security) -> Plan:
     if query.histogram is not None:
         opened = [Measure("count", None)]
 
+    keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
+    if query.histogram is not None:
+        keys = (Key(query.histogram),)
     products: list[tuple[int, int]] = []
     if len(query.tables) == 2:
-        tasks, products = _join_tasks(query, opened, known)
+        tasks, products = _join_tasks(query, keys, opened, known)
     else:
-        keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
-        if query.histogram is not None:
-            keys = (Key(query.histogram),)
         tasks = (HomeTask(query.tables[0], query.where, keys, tuple(opened)),)
     if products and security.triples is None and security.scheme == "additive":
         raise PlanError(
             "the join multiplies secrets, and additive shares need triples for that: "
             'set security.triples = "dealer" and add [dealer], or use security.scheme = "shamir"'
         )
-    if products and security.triples and len(products) * tasks[0].cells > LARGEST_REQUEST:
-        raise PlanError(
-            f"the join multiplies {len(products) * tasks[0].cells:,} pairs, and the dealer deals at most {LARGEST_REQUEST:,} "
-            "triples to a query: select fewer sums, or narrow the bounds of the key"
-        )
     for task in tasks:
         _check_home(task)
     ranges = _ranges(tasks, products, opened)
     scheme = _smallest(security, ranges)
-    return Plan(query, security, scheme, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges))
+    plan = Plan(query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges))
+    if plan.multiplied > LARGEST_REQUEST:
+        raise PlanError(
+            f"the join multiplies {plan.multiplied:,} pairs, and a query at most {LARGEST_REQUEST:,}: select fewer sums, "
+            f"{'group by less, ' if keys else ''}or narrow the bounds of the key"
+        )
+    return plan
 
 
 def _index(measures: list[Measure], measure: Measure) -> int:
@@ -235,9 +257,9 @@ def _plain(measure: Measure, known: frozenset[Node]) -> Measure:
 
 
 def _join_tasks(
-    query: Query, opened: Sequence[Measure], known: frozenset[Node]
+    query: Query, groups: Sequence[Key], opened: Sequence[Measure], known: frozenset[Node]
 ) -> tuple[tuple[HomeTask, ...], list[tuple[int, int]]]:
-    """Each side's totals a key cell, and which pairs of them make the opened values."""
+    """Each side's totals a cell of the joined key and of its own groups, and which pairs of them make the opened values."""
     shared, owned = query.tables
     sides: tuple[list[Measure], list[Measure]] = ([], [])
     products = []
@@ -248,11 +270,14 @@ def _join_tasks(
             kind: Measure = Measure("count", None) if factor is None else Measure(measure.kind, factor)
             pair.append(_index(side, _plain(kind, known)))
         products.append((pair[0], pair[1]))
+    # what is no group comes first: its cells are added up
+    joined = sorted(owned.key, key=lambda name: Reference(shared.name, shared.columns[name]) in query.group_by)
     tasks = []
     for table, side in zip(query.tables, sides, strict=True):
         where = tuple(condition for condition in query.where if _belongs(condition, table.name, shared.name))
-        keys = tuple(Key(Reference(table.name, table.columns[name])) for name in owned.key)
-        tasks.append(HomeTask(table, where, keys, tuple(side)))
+        keys = [Key(Reference(table.name, table.columns[name])) for name in joined]
+        keys += [key for key in groups if key.expression.tables == {table.name} and key not in keys]
+        tasks.append(HomeTask(table, where, tuple(keys), tuple(side)))
     return tuple(tasks), products
 
 
@@ -361,7 +386,7 @@ def _size(x: int) -> str:
 
 def group_cells(plan: Plan) -> Iterator[tuple[int, ...]]:
     """The key codes of each cell of the answer, in order; the last key runs fastest."""
-    sizes = [key.size for key in plan.tasks[0].keys] if not plan.products else []
+    sizes = [key.size for key in plan.keys]
     for cell in range(prod(sizes)):
         codes = []
         for size in reversed(sizes):
