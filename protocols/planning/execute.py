@@ -75,10 +75,9 @@ def _join(ctx: Context, plan: Plan, totals: Sequence[Share]) -> Share:
         total.reshape(len(task.measures), plan.joined_cells, -1)[[pair[side] for pair in plan.products]]
         for side, (total, task) in enumerate(zip(totals, plan.tasks, strict=True))
     )
-    groups, others = x.shape[2], y.shape[2]
-    x = x[:, :, np.repeat(np.arange(groups), others)]
-    y = y[:, :, np.tile(np.arange(others), groups)]
-    product = multiply(ctx, x.reshape(-1), y.reshape(-1))
+    x, y = x[..., np.newaxis], y[:, :, np.newaxis]
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    product = multiply(ctx, x.broadcast_to(shape).reshape(-1), y.broadcast_to(shape).reshape(-1))
     return product.reshape(len(plan.products), -1, plan.cells).sum(axis=1)
 
 

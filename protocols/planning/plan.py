@@ -94,7 +94,7 @@ class Plan:
 
     @property
     def multiplied(self) -> int:
-        """Products of secrets: a measure, in a cell of the joined key, of each group of the one task with each of the other."""
+        """How many products of secrets: in each cell of a joined key, every group of the one side times every one of the other."""
         if not self.products:
             return 0
         shared, owned = self.tasks
@@ -142,52 +142,64 @@ class Plan:
 
     @cached_property
     def disclosures(self) -> tuple[Disclosure, ...]:
-        query = self.query
+        receivers, shared, owned = self.query.receivers, self.tasks[0].table, self.tasks[-1].table
+        theirs = {key for task in self.tasks[1:] for key in task.keys}  # the shared table may have columns of these names, too
+        names = {key: f"{owned.name}.{key.expression}" if key in theirs else str(key.expression) for key in self.keys}
+        suffix = f" by {', '.join(names.values())}" if names else ""
         if self.products:
-            suffix = f" over {self.tasks[0].table.name} joined with {self.tasks[1].table.name}"
-        else:
-            keys = ", ".join(str(key.expression) for key in self.tasks[0].keys)
-            suffix = f" by {keys}" if keys else ""
-        listed = [Disclosure(f"{measure}{suffix}", self.cells, query.receivers) for measure in self.opened]
-        holders = self.tasks[0].table.holders
-        if len(holders) == 1:
+            suffix += f" over {shared.name} joined with {owned.name}"
+        listed = [Disclosure(f"{measure}{suffix}", self.cells, receivers) for measure in self.opened]
+        if len(shared.holders) == 1:
+            what = f"all of this describes rows of {shared.holders[0]} alone"
+            listed.append(Disclosure(what, self.values_opened, receivers, implied=True))
+        elif not self.products:
+            listed += self._without_own()
+        elif owned.owner in receivers:
+            others = [name for name in shared.holders if name != owned.owner]
             listed.append(Disclosure(
-                f"all of this describes rows of {holders[0]} alone", self.values_opened, query.receivers, implied=True
+                f"the same values of {' and '.join(others)} for just those keys that {owned.owner} has in {owned.name}, "
+                "which it alone knows and chooses",
+                self.values_opened,
+                (owned.owner,),
+                implied=True,
             ))
-        elif self.products:
-            owned = self.tasks[1].table
-            if owned.owner in query.receivers:
-                others = [name for name in holders if name != owned.owner]
-                listed.append(Disclosure(
-                    f"the same values of {' and '.join(others)} for just those keys that {owned.owner} has in {owned.name}, "
-                    "which it alone knows and chooses",
-                    self.values_opened,
-                    (owned.owner,),
-                    implied=True,
-                ))
-        else:
-            for receiver in query.receivers:
-                others = [name for name in holders if name != receiver]
-                if receiver in holders:
-                    listed.append(Disclosure(
-                        f"the same values for {' and '.join(others)}{' together' if len(others) > 1 else ''}, "
-                        f"by taking away {receiver}'s own",
-                        self.values_opened,
-                        (receiver,),
-                        implied=True,
-                    ))
-            is_held_by_receivers = not set(holders).isdisjoint(query.receivers)
-            pooling = min(self.security.colluding - (not is_held_by_receivers), len(holders) - 1)
-            if pooling > is_held_by_receivers:
-                left = len(holders) - pooling
-                listed.append(Disclosure(
-                    f"the same values for {'one of them alone' if left == 1 else f'{left} of them together'}, where {pooling} of "
-                    f"{', '.join(holders)} pool their own{'' if is_held_by_receivers else ' with a receiver'}",
-                    self.values_opened,
-                    query.receivers,
-                    implied=True,
-                ))
+        if self.products and set(self.tasks[0].keys[: len(owned.key)]) <= set(self.keys):
+            told = tuple(name for name in receivers if name != owned.owner)
+            columns = ", ".join(names[key] for key in self.keys if key in theirs)
+            what = (
+                f"which keys {owned.owner} has in {owned.name}, of those in {shared.name}{f', and their {columns}' * bool(columns)}: "
+                "each group is of one key"
+            )
+            if told:
+                listed.append(Disclosure(what, self.cells, told, implied=True))
+            if len(shared.holders) > 1:
+                listed += self._without_own()
         return tuple(listed)
+
+    def _without_own(self) -> Iterator[Disclosure]:
+        """What is left of the values of the shared table when receivers that hold a part of it take their own away."""
+        receivers, holders = self.query.receivers, self.tasks[0].table.holders
+        for receiver in receivers:
+            others = [name for name in holders if name != receiver]
+            if receiver in holders:
+                yield Disclosure(
+                    f"the same values for {' and '.join(others)}{' together' if len(others) > 1 else ''}, "
+                    f"by taking away {receiver}'s own",
+                    self.values_opened,
+                    (receiver,),
+                    implied=True,
+                )
+        is_held_by_receivers = not set(holders).isdisjoint(receivers)
+        pooling = min(self.security.colluding - (not is_held_by_receivers), len(holders) - 1)
+        if pooling > is_held_by_receivers:
+            left = len(holders) - pooling
+            yield Disclosure(
+                f"the same values for {'one of them alone' if left == 1 else f'{left} of them together'}, where {pooling} of "
+                f"{', '.join(holders)} pool their own{'' if is_held_by_receivers else ' with a receiver'}",
+                self.values_opened,
+                receivers,
+                implied=True,
+            )
 
     @cached_property
     def digest(self) -> str:
@@ -201,7 +213,7 @@ class Plan:
 
 def _use(output: KeyOutput | StatisticOutput) -> tuple[str, str]:
     if isinstance(output, KeyOutput):
-        return "", str(output.key)
+        return "", f"{output.key.table}.{output.key}"
     return output.function, str(output.argument)
 
 
