@@ -741,7 +741,7 @@ WHOLE_KEY = "USING names the key of weather, all of it: USING (origin, hour)"
         ("f JOIN weather w USING (origin, hour) GROUP BY f.origin, §w.origin", "origin is there twice"),
         (
             "JOIN weather USING (origin, hour) GROUP BY late, §precip",
-            "precip is a decimal: group by an integer, a category or a boolean",
+            "precip is a decimal: group by an integer, a date, a category or a boolean",
         ),
         (
             "JOIN weather USING (origin, hour) GROUP BY §hour, origin, carrier, month",
