@@ -82,6 +82,10 @@ class Share:
     def reshape(self, *shape: SupportsIndex) -> Share:
         return replace(self, data=self.data.reshape(shape))
 
+    def broadcast_to(self, shape: Shape) -> Share:
+        """Repeated along the axes of length 1; local."""
+        return replace(self, data=np.broadcast_to(self.data, shape))
+
 
 def concatenate(shares: Sequence[Share]) -> Share:
     """Flat shares end to end; local."""

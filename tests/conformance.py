@@ -247,7 +247,8 @@ def _linear_exact(v: list[list[int]], n: int) -> list[Any]:
 
 def _totals(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
     table = x[0].reshape(3, 4)
-    return [sum(x[1:], x[0]), x[0].sum(), table.sum(0), table.sum(1)]
+    twice = table[:, np.newaxis].broadcast_to((3, 2, 4))
+    return [sum(x[1:], x[0]), x[0].sum(), table.sum(0), table.sum(1), twice.reshape(-1)]
 
 
 def _totals_exact(v: list[list[int]], n: int) -> list[Any]:
@@ -257,6 +258,7 @@ def _totals_exact(v: list[list[int]], n: int) -> list[Any]:
         sum(v[0]),
         [sum(column) for column in zip(*rows, strict=True)],
         [sum(row) for row in rows],
+        [v for row in rows for v in row + row],
     ]
 
 

@@ -29,13 +29,17 @@ key = ["item"]
 max_rows = 100
 [tables.prices.columns]
 item = { type = "integer", lower = 1, upper = 20 }
+dear = { type = "boolean" }
 price = { type = "decimal", scale = 2, lower = "0.00", upper = "99.99" }
 """
 
 QUERIES = {
     "totals": "SELECT region, COUNT(*) AS n, SUM(amount) AS total, AVG(amount) AS mean FROM sales GROUP BY region",
     "spread": "SELECT VAR_SAMP(amount) AS variance, STDDEV_POP(amount) AS deviation FROM sales WHERE item < 15",
-    "worth": "SELECT SUM(amount * price) AS worth, COUNT(*) AS n FROM sales JOIN prices USING (item) WHERE price > 20",
+    "worth": """
+      SELECT dear, region, SUM(amount * price) AS worth, COUNT(*) AS n FROM sales JOIN prices USING (item) WHERE price > 20
+      GROUP BY region, dear
+    """,
     "wide": "SELECT SUM(amount * amount * amount * amount) AS moment FROM sales",
 }
 
@@ -57,7 +61,7 @@ def rows(seed: int) -> str:
     """
 
 
-PRICES = "SELECT CAST(i AS INTEGER) AS item, CAST(i * 5 - 0.25 AS DECIMAL(4, 2)) AS price FROM range(1, 18) t(i)"
+PRICES = "SELECT CAST(i AS INTEGER) AS item, i > 9 AS dear, CAST(i * 5 - 0.25 AS DECIMAL(4, 2)) AS price FROM range(1, 18) t(i)"
 
 
 def trading(folder: Path, deadline: float = 20, **options: object) -> Cluster:
@@ -93,8 +97,10 @@ def test_every_answer_is_that_of_the_pooled_data(tmp_path: Path, scheme: str, co
             assert abs(Fraction(row[3]) - Fraction(cents, 100 * count)) <= Fraction(totals["error_bound"][3])
         worth = cluster.result("worth", "gamma")
         expected = pooled("""
-          SELECT CAST(SUM(amount * price) AS VARCHAR), COUNT(*) FROM sales JOIN prices USING (item) WHERE price > 20
+          SELECT dear, region, CAST(SUM(amount * price) AS VARCHAR), COUNT(*)
+          FROM sales JOIN prices USING (item) WHERE price > 20 GROUP BY region, dear ORDER BY region NULLS LAST, dear
         """)
+        assert len(expected) == 6
         assert worth["rows"] == [list(row) for row in expected]
         wide = cluster.result("wide", "alpha")
         assert wide["algebra"] == {"additive": "Z_2^128", "shamir": "GF(2^127-1)"}[scheme]

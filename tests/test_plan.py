@@ -18,6 +18,7 @@ from mpc.simulate import simulate
 from mpc.triples.dealer import LARGEST_REQUEST
 from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Node, Not, Number, Reference, Text
 from protocols.planning.execute import answer, execute
+from protocols.planning.explain import steps
 from protocols.planning.plan import Disclosure, Plan, PlanError, Security, group_cells, plan_query
 from protocols.planning.query import KeyOutput, Query, StatisticOutput
 from protocols.planning.task import HomeTask
@@ -82,6 +83,12 @@ JOIN = query(
     select("AVG", delay, "mean_delay_in_rain"), select("SUM", Arithmetic("*", distance, precip), "wet_miles"), select("COUNT"),
     where=(DELAY_KNOWN, Comparison(">", precip, Number(0))),
     tables=(FLIGHTS, WEATHER), receivers=("united",),
+)  # fmt: skip
+SKY = replace(WEATHER, columns=WEATHER.columns | {"late": LATE})
+hour, sky_late = column(FLIGHTS, "hour"), column(SKY, "late")
+GROUPED_JOIN = query(
+    KeyOutput("late", late), KeyOutput("origin", origin), KeyOutput("sky_late", sky_late), *JOIN.select,
+    where=JOIN.where, tables=(FLIGHTS, SKY), group_by=(sky_late, origin, late), receivers=("united",),
 )  # fmt: skip
 JOIN_ADDITIVE = Security(FOUR, "additive", 3, "dealer")
 JOIN_SHAMIR = Security(FOUR, "shamir", 1)
@@ -224,7 +231,7 @@ def test_a_grouped_average_opens_sum_and_count_and_says_so():
 
 
 def test_every_opened_value_is_disclosed():
-    for q, security in ((GROUPED, ADDITIVE), (HISTOGRAM, ADDITIVE), (JOIN, JOIN_ADDITIVE)):
+    for q, security in ((GROUPED, ADDITIVE), (HISTOGRAM, ADDITIVE), (JOIN, JOIN_ADDITIVE), (GROUPED_JOIN, JOIN_ADDITIVE)):
         plan = plan_query(q, security)
         opened = [d for d in plan.disclosures if not d.implied]
         assert sum(d.cells for d in opened) == plan.values_opened
@@ -247,20 +254,70 @@ def test_the_owner_of_a_joined_table_knows_which_rows_count():
     assert "just those keys" in implied.what
 
 
-def test_a_join_of_more_triples_than_a_dealer_deals_is_refused():
-    wide = table(Column("k", "integer", 1, 100_000), DISTANCE)
+def test_a_grouped_join_discloses_its_totals_group_by_group():
+    plan = plan_query(GROUPED_JOIN, JOIN_ADDITIVE)
+    assert [(d.what, d.cells) for d in plan.disclosures] == [
+        # both tables have a column `late`: the owner's is written with its table
+        ("COUNT(*) by weather.late, origin, late over flights joined with weather", 27),
+        ("SUM(dep_delay) by weather.late, origin, late over flights joined with weather", 27),
+        ("SUM(distance * precip) by weather.late, origin, late over flights joined with weather", 27),
+    ]
+    # of each measure, in each of 30 keys, 3 groups of the one table times 3 of the other
+    assert steps(plan)[1].startswith("multiply: 810 products of one company's secrets")
+    assert steps(plan)[1].endswith("added up on shares, group by group")
+    assert plan.cost(0).triples == 810
+
+
+def test_groups_of_one_key_disclose_which_keys_the_owner_has_and_what_others_hold_of_each():
+    by_key = replace(
+        GROUPED_JOIN, select=JOIN.select, group_by=(hour, sky_late, origin), receivers=("united", "weather")
+    )
+    implied = [(d.what, d.cells, d.to) for d in plan_query(by_key, JOIN_ADDITIVE).disclosures if d.implied]
+    assert implied == [
+        (
+            "the same values of delta and jetblue and united for just those keys that weather has in weather, "
+            "which it alone knows and chooses",
+            270, ("weather",),
+        ),
+        (
+            "which keys weather has in weather, of those in flights, and their weather.late: each group is of one key",
+            90, ("united",),
+        ),
+        ("the same values for delta and jetblue together, by taking away united's own", 270, ("united",)),
+        (
+            "the same values for one of them alone, where 2 of delta, jetblue, united pool their own",
+            270, ("united", "weather"),
+        ),
+    ]  # fmt: skip
+    to_the_owner = plan_query(replace(by_key, group_by=(hour, origin), receivers=("weather",)), JOIN_ADDITIVE)
+    assert not any("which keys" in d.what for d in to_the_owner.disclosures)
+    alone = replace(FLIGHTS, holders=("delta",))
+    of_one = plan_query(replace(by_key, group_by=(hour, origin), tables=(alone, SKY)), JOIN_ADDITIVE)
+    assert [d.what for d in of_one.disclosures if d.implied] == [
+        "all of this describes rows of delta alone",
+        "which keys weather has in weather, of those in flights: each group is of one key",
+    ]
+
+
+@pytest.mark.parametrize("security", [JOIN_ADDITIVE, JOIN_SHAMIR], ids=["triples", "resharing"])
+def test_a_join_of_too_many_products_is_refused(security):
+    wide = table(Column("k", "integer", 1, 100_000), DISTANCE, MONTH)
     weights = table(
         Column("k", "integer", 1, 100_000), PRECIP, name="weights", holders=("weather",), owner="weather", key=("k",)
     )
 
-    def join(sums: int) -> Query:
+    def join(sums: int, *group_by: Reference) -> Query:
         products = (Arithmetic("*", column(wide, "distance"), Number(factor)) for factor in range(2, 2 + sums))
-        return query(*(select("SUM", product) for product in products), tables=(wide, weights))
+        return query(*(select("SUM", product) for product in products), tables=(wide, weights), group_by=group_by)
 
     most = LARGEST_REQUEST // 100_000
-    assert plan_query(join(most), JOIN_ADDITIVE).cost(0).triples == most * 100_000
-    with pytest.raises(PlanError, match="the dealer deals at most"):
-        plan_query(join(most + 1), JOIN_ADDITIVE)
+    assert plan_query(join(most), security).multiplied == most * 100_000
+    with pytest.raises(PlanError, match=r"16,800,000 pairs, and a query at most 16,777,216: select fewer sums, or narrow"):
+        plan_query(join(most + 1), security)
+    by_month = column(wide, "month")
+    assert plan_query(join(most // 12, by_month), security).multiplied == most // 12 * 12 * 100_000
+    with pytest.raises(PlanError, match=r"16,800,000 pairs, .*: select fewer sums, group by less, or narrow"):
+        plan_query(join(most // 12 + 1, by_month), security)
 
 
 def test_a_scale_that_the_engine_cannot_reach_is_refused_even_for_zero():
@@ -383,6 +440,15 @@ VARIANTS: dict[str, tuple[Query, Security]] = {
     "join by shamir with triples": (JOIN, replace(JOIN_SHAMIR, triples="dealer")),
     "join key order": (replace(JOIN, tables=(FLIGHTS, replace(WEATHER, key=("hour", "origin")))), JOIN_ADDITIVE),
     "join key fewer": (replace(JOIN, tables=(FLIGHTS, replace(WEATHER, key=("origin",)))), JOIN_ADDITIVE),
+    "join by a part of its key": (replace(JOIN, group_by=(origin,)), JOIN_ADDITIVE),
+    "join by groups": (GROUPED_JOIN, JOIN_ADDITIVE),
+    "join by groups in another order": (replace(GROUPED_JOIN, group_by=(late, origin, sky_late)), JOIN_ADDITIVE),
+    "join by groups selected crosswise": (
+        replace(GROUPED_JOIN, select=(
+            KeyOutput("late", sky_late), KeyOutput("origin", origin), KeyOutput("sky_late", late), *JOIN.select
+        )),
+        JOIN_ADDITIVE,
+    ),
     "owner": (
         replace(JOIN, tables=(FLIGHTS, replace(WEATHER, owner="delta", holders=("delta",)))), JOIN_ADDITIVE
     ),

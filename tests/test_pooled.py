@@ -8,10 +8,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from mpc.simulate import simulate
 from parties.data.home import TableSource, compute
 from parties.data.pooled import differences, pooled_answer
 from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Moment, Not, Number, Reference, Text
-from protocols.planning.execute import answer
+from protocols.planning.execute import answer, execute
 from protocols.planning.plan import Security, plan_query
 from protocols.planning.query import KeyOutput, Query, StatisticOutput
 from protocols.statistics import BY_NAME
@@ -58,21 +59,18 @@ def select(name, function, argument=None):
 
 
 def query(*outputs, tables=(FLIGHTS,), where=(), by=(), histogram=None):
-    return Query("q", tables, where, by, outputs, ("united",), histogram)
+    return Query("q", tables, where, by, outputs, tables[0].holders[:1], histogram)
 
 
 def planned(of, sources, security=SECURITY):
-    """The answer in the clear, by way of the plan and of what each company computes at home."""
+    """The answer among simulated parties, by way of the plan and of what each company computes at home."""
     plan = plan_query(of, security)
-    totals = [
-        sum(compute(task, sources[holder][task.table.name]).astype(object) for holder in task.table.holders).reshape(
-            len(task.measures), -1
-        )
-        for task in plan.tasks
+    home = [
+        [compute(task, sources[name][task.table.name]) if name in task.table.holders else None for task in plan.tasks]
+        for name in plan.security.parties
     ]
-    if plan.products:
-        return answer(plan, [[int((totals[0][i] * totals[1][j]).sum())] for i, j in plan.products])
-    return answer(plan, totals[0].tolist())
+    opened = simulate(lambda ctx, vectors: execute(ctx, plan, vectors), home, plan.scheme, triples=plan.triples)
+    return answer(plan, opened[plan.receivers[0]])
 
 
 def agree(of, sources=SOURCES, security=SECURITY):
@@ -122,14 +120,16 @@ def test_late_flights_by_month():
     assert all(0 < share < 1 for _, share in pooled)
 
 
-def test_delays_in_rain():
-    rainy = (FLOWN, Comparison(">", RAIN, Number(0)))
-    [(mean, count, weighted)] = agree(query(
-        select("mean", "AVG", DELAY), select("n", "COUNT"), select("w", "SUM", Arithmetic("*", DELAY, RAIN)),
-        tables=(FLIGHTS, WEATHER), where=rainy,
+def test_delays_in_rain_by_month_and_airport():
+    pooled = agree(query(
+        KeyOutput("origin", AIRPORT), select("n", "COUNT"), select("s", "SUM", DELAY),
+        select("w", "AVG", Arithmetic("*", DELAY, RAIN)), KeyOutput("month", MONTH),
+        tables=(FLIGHTS, WEATHER), where=(FLOWN, Comparison(">", RAIN, Number(0))), by=(MONTH, AIRPORT),
     ))  # fmt: skip
-    assert (mean, count) == (Fraction(297827, 10620), 10620)
-    assert weighted.denominator in (1, 2, 4, 5, 10, 20, 25, 50, 100)
+    assert [(month, airport) for airport, *_, month in pooled] == [(m, a) for m in range(1, 13) for a in ORIGIN.values]
+    assert (sum(count for _, count, *_ in pooled), sum(total for _, _, total, *_ in pooled)) == (10620, 297827)
+    assert all(count for _, count, *_ in pooled)
+    assert all((weighted * count * 100).denominator == 1 for _, count, _, weighted, _ in pooled)
 
 
 # small tables with everything in them

@@ -335,6 +335,34 @@ def test_columns_of_a_join_are_those_of_their_table_and_the_key_that_of_the_shar
     )
 
 
+def test_a_join_is_grouped_by_columns_of_both_tables_and_of_its_key_under_either_name() -> None:
+    owned = replace(WEATHER, columns=WEATHER.columns | {"night": replace(night.column, nullable=False)})
+    nights = [Reference(name, of.columns["night"]) for name, of in (("weather", owned), ("flights", FLIGHTS))]
+    for name in ("origin", "w.origin", "f.origin"):
+        for selected in ("origin", "w.origin", "f.origin"):
+            found = parse(
+                f"""
+                SELECT w.night AS dark, {selected}, COUNT(*), f.night FROM flights f JOIN weather w USING (origin, hour)
+                GROUP BY f.night, {name}, w.night
+                """,
+                weather=owned,
+            )
+            assert found == query(
+                KeyOutput("dark", nights[0]), KeyOutput("origin", origin), COUNT, KeyOutput("night", nights[1]),
+                tables=(FLIGHTS, owned), group_by=(nights[1], origin, nights[0]),
+            )  # fmt: skip
+    marked = "SELECT §weather.distance, COUNT(*) FROM flights JOIN weather USING (origin, hour) GROUP BY origin"
+    assert refused(marked).startswith("distance is neither aggregated nor in GROUP BY")
+
+
+def test_a_joined_key_has_no_null_group() -> None:
+    thousand = Column("key", "category", 0, 999, values=tuple(map(str, range(1000))), nullable=True)
+    ten = Column("ten", "integer", 1, 10)
+    text = "SELECT COUNT(*) FROM flights JOIN weather USING (key) GROUP BY ten, weather.key"
+    owned = table(thousand, name="weather", owner="met", key=("key",))
+    assert len(parse(text, flights=table(ten, thousand), weather=owned).group_by) == 2
+
+
 def test_the_largest_answers_and_joins() -> None:
     wide = {"k": Column("k", "integer", 1, GROUPABLE_VALUES - 1), "l": Column("l", "integer", 1, 10)}
     fits = parse("SELECT COUNT(*) FROM flights GROUP BY k, l", flights=table(*wide.values()))
@@ -767,7 +795,19 @@ WHOLE_KEY = "USING names the key of weather, all of it: USING (origin, hour)"
             "JOIN weather USING (origin, hour) JOIN §weather w USING (origin, hour)",
             "one join at most: a shared table with one company's table",
         ),
-        ("JOIN weather USING (origin, hour) GROUP BY §late", "no GROUP BY with a join yet"),
+        (
+            "JOIN weather USING (origin, hour) GROUP BY §distance",
+            "both tables have a column distance: write flights.distance or weather.distance",
+        ),
+        ("f JOIN weather w USING (origin, hour) GROUP BY f.origin, §w.origin", "origin is there twice"),
+        (
+            "JOIN weather USING (origin, hour) GROUP BY late, §precip",
+            "precip is a decimal: group by an integer, a date, a category or a boolean",
+        ),
+        (
+            "JOIN weather USING (origin, hour) GROUP BY §hour, origin, carrier, month",
+            "18,000 groups, and an answer has at most 10,000: group by less",
+        ),
         (
             "JOIN weather USING (origin, hour) WHERE §distance > 1",
             "both tables have a column distance: write flights.distance or weather.distance",
@@ -1073,6 +1113,7 @@ QUERIES = (
     "SELECT origin , SUM ( CASE WHEN late THEN fare ELSE 0 END ) AS x FROM flights GROUP BY origin",
     "SELECT SUM ( f . fare * precip ) FROM flights f JOIN weather USING ( origin , hour ) WHERE precip BETWEEN 1 AND 2",
     "SELECT HISTOGRAM ( fare , - 1.5 , 10 , 5 ) FROM flights",
+    "SELECT late , w . origin , COUNT ( * ) FROM flights JOIN weather w USING ( origin , hour ) GROUP BY late , origin",
 )
 
 

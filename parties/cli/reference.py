@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from mpc.triples.dealer import LARGEST_REQUEST
 from parties.node.config import NodeFile
 from parties.node.config import TableStanza as NodeTable
 from parties.spec import models, sql
@@ -112,8 +113,11 @@ def _sql() -> Iterator[str]:
         "declared values is in the answer, in declared order, `false` before `true`; a nullable key adds a NULL group, last. "
         f"An answer has at most {sql.CELLS:,} cells.",
         "- `JOIN table USING (key)` joins a shared table with one that has `owner` and `key`, on all of its key. Each condition, and each "
-        f"factor of a product, uses columns of one of the two; {', '.join(sql.IN_JOIN)} are possible; no GROUP BY. The key has at most "
+        f"factor of a product, uses columns of one of the two; {', '.join(sql.IN_JOIN)} are possible. The key has at most "
         f"{sql.JOIN_CELLS:,} combinations of declared values.",
+        "- `GROUP BY` with a join names columns of either table, the joined ones under either's name; a joined key is never NULL. A query "
+        "multiplies a pair for each opened measure, combination of the key, and combination of the groups that are not part of it: at "
+        f"most {LARGEST_REQUEST:,} pairs.",
         "",
     ))  # fmt: skip
     yield from ("| aggregate | what the receivers learn | over no values |", "|---|---|---|")

@@ -14,8 +14,8 @@ from sqlglot import exp
 
 from parties.data.render import all_of, cast, integer_type, render, text
 from parties.data.source import DIALECT, TableSource, connect, open_source, run
-from protocols.expression import Node, Reference, magnitude, not_null
-from protocols.planning.query import Query, StatisticOutput
+from protocols.expression import Node, Reference, magnitude
+from protocols.planning.query import Query, StatisticOutput, never_null
 from protocols.statistics import histogram
 from protocols.statistics.base import Value
 from protocols.tables import Column, KeyValue, Table, as_date
@@ -180,7 +180,7 @@ def _grouped(connection: duckdb.DuckDBPyConnection, query: Query, source: TableS
     for row, group in enumerate(zip(*keys, strict=True) if keys else [()] * count):
         groups.setdefault(tuple(group), []).append(row)
 
-    known = not_null(query.where)
+    known = never_null(query.tables, query.where)
     domains = [
         [*(key.column.value(code) for code in range(key.column.size)), *([None] if key.nullable(known) else [])]
         for key in query.group_by

@@ -35,9 +35,8 @@ from protocols.expression import (
     Reference,
     Text,
     Truth,
-    not_null,
 )
-from protocols.planning.query import KeyOutput, Query, StatisticOutput
+from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
 from protocols.planning.task import Key
 from protocols.statistics import BY_NAME, histogram
 from protocols.tables import GROUPABLE_VALUES, Table, days, microseconds
@@ -198,7 +197,7 @@ class _Reader:
         if not select.expressions:
             self.fail(select, f"select an aggregate: {', '.join(BY_NAME)}")
         where = self.where(select.args.get("where"))
-        group_by = self.group_by(select.args.get("group"), where)
+        group_by = self.group_by(select.args.get("group"), tables, where)
         outputs = [self.output(item) for item in select.expressions]
         bins = [item for item in outputs if isinstance(item, Bin)]
         if bins:
@@ -325,19 +324,19 @@ class _Reader:
             conditions.append(condition)
         return tuple(conditions)
 
-    def group_by(self, node: exp.Expr | None, where: tuple[Node, ...]) -> tuple[Reference, ...]:
+    def group_by(
+        self, node: exp.Expr | None, tables: tuple[Table, ...], where: tuple[Node, ...]
+    ) -> tuple[Reference, ...]:
         if node is None:
             return ()
         self.only(node, "expressions")
-        if self.shared is not None:
-            self.fail(node, "no GROUP BY with a join yet")
         if not node.expressions:
             self.fail(node, "GROUP BY names columns of the table")
         keys: list[Reference] = []
         for item in node.expressions:
             if not isinstance(item, exp.Column):
                 self.fail(item, "GROUP BY names columns of the table")
-            key = self.column(item)
+            key = self.key(item)
             kind = key.column.kind
             if kind in ("decimal", "float", "timestamp"):
                 self.fail(item, f"{key} is a {kind}: group by an integer, a date, a category or a boolean")
@@ -348,11 +347,18 @@ class _Reader:
             if key in keys:
                 self.fail(item, f"{key} is there twice")
             keys.append(key)
-        known = not_null(where)
+        known = never_null(tables, where)
         cells = prod(Key(key, key.nullable(known)).size for key in keys)
         if cells > CELLS:
             self.fail(node.expressions[0], f"{_many(cells)} groups, and an answer has at most {CELLS:,}: group by less")
         return tuple(keys)
+
+    def key(self, node: exp.Column) -> Reference:
+        """A group key. A column of a join's key is equal on both sides: whichever is written, the shared one."""
+        key = self.column(node)
+        if self.shared is not None and key.column.name in self.using:
+            return Reference(self.shared.name, self.shared.columns[key.column.name])
+        return key
 
     # ---- what is selected
 
@@ -365,7 +371,7 @@ class _Reader:
                 self.fail(item, f"{alias!r} is no name for a column: letters, digits and underscores")
         item = item.unnest()
         if isinstance(item, exp.Column) and not isinstance(item.this, exp.Star):
-            key = self.column(item)
+            key = self.key(item)
             return KeyOutput(alias or key.column.name, key)
         function = self.function(item)
         if function == histogram.NAME:

@@ -30,7 +30,7 @@ def prepare(ctx: Context, plan: Plan) -> None:
     """Asks for the triples that `execute` will use, so that they are dealt while the companies compute at home. The
     dealer learns their number, which is in the plan."""
     if plan.products and ctx.triples is not None:
-        ctx.triples.request(ctx, len(plan.products) * plan.tasks[0].cells)
+        ctx.triples.request(ctx, plan.multiplied)
 
 
 def execute(
@@ -46,18 +46,12 @@ def execute(
     shares = share(ctx, np.concatenate(vectors) if vectors else None, shapes=plan.shapes)
     totals = _totals(plan, dict(zip(plan.shapes, shares, strict=True)))
     phase("compute")
-    if plan.products:
-        left, right = (total.reshape(len(task.measures), task.cells) for total, task in zip(totals, plan.tasks, strict=True))
-        pairs = np.array(plan.products)
-        product = multiply(ctx, left[pairs[:, 0]].reshape(-1), right[pairs[:, 1]].reshape(-1))
-        opened = product.reshape(len(pairs), -1).sum(axis=1)
-    else:
-        opened = totals[0]
+    opened = _join(ctx, plan, totals) if plan.products else totals[0]
     phase("open")
     values = reveal(ctx, opened, to=plan.receivers)
     if values is None:
         return None
-    return [[int(value) for value in row] for row in values.reshape(len(plan.opened), -1)]
+    return [[int(value) for value in row] for row in values.reshape(len(plan.opened), -1)[:, _places(plan)]]
 
 
 def _totals(plan: Plan, shares: dict[int, Share]) -> list[Share]:
@@ -74,6 +68,31 @@ def _totals(plan: Plan, shares: dict[int, Share]) -> list[Share]:
     return totals
 
 
+def _join(ctx: Context, plan: Plan, totals: Sequence[Share]) -> Share:
+    """In each cell of the joined key every group of the one side times every group of the other, added up over the part
+    of the key that is no group: the opened measures, each in the cells of `plan.layout`."""
+    x, y = (
+        total.reshape(len(task.measures), plan.joined_cells, -1)[[pair[side] for pair in plan.products]]
+        for side, (total, task) in enumerate(zip(totals, plan.tasks, strict=True))
+    )
+    x, y = x[..., np.newaxis], y[:, :, np.newaxis]
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    product = multiply(ctx, x.broadcast_to(shape).reshape(-1), y.broadcast_to(shape).reshape(-1))
+    return product.reshape(len(plan.products), -1, plan.cells).sum(axis=1)
+
+
+def _places(plan: Plan) -> Array:
+    """Where each cell of the answer is among those of `plan.layout`."""
+    steps, step = {}, 1
+    for key in reversed(plan.layout):
+        steps[key] = step
+        step *= key.size
+    places: Array = np.zeros(1, dtype=np.int64)
+    for key in plan.keys:
+        places = (places[:, np.newaxis] + steps[key] * np.arange(key.size)).reshape(-1)
+    return places
+
+
 def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
     """The table that the query selects, one row a cell in declared order."""
     if plan.query.histogram is not None:
@@ -83,7 +102,7 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
         bins = tuple((lower, upper, count) for (lower, upper), count in zip(edges, opened[0], strict=True))
         return Answer(histogram.COLUMNS, bins, (bound, bound, 0))
     select = plan.query.select
-    keys = [key.expression for key in plan.tasks[0].keys]
+    keys = [key.expression for key in plan.keys]
     uses = iter(plan.uses)
     made_of = [(keys.index(output.key),) if isinstance(output, KeyOutput) else next(uses) for output in select]
     rows: list[tuple[Value, ...]] = []

@@ -63,8 +63,8 @@ def steps(plan: Plan) -> list[str]:
     if plan.products:
         how = "Beaver triples from the dealer" if plan.triples else "resharing"
         listed.append(
-            f"multiply: {len(plan.products) * plan.tasks[0].cells:,} products of one company's secrets with the "
-            f"others', with {how}; the products are added up on shares"
+            f"multiply: {plan.multiplied:,} products of one company's secrets with the others', with {how}; the products are "
+            f"added up on shares{', group by group' if plan.keys else ''}"
         )
     else:
         listed.append("add: the companies' numbers are added up on shares, without any message")

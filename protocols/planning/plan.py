@@ -24,10 +24,9 @@ from protocols.expression import (
     Reference,
     aligned,
     magnitude,
-    not_null,
 )
 from protocols.gadgets import multiply_cost, reveal_cost, share_cost
-from protocols.planning.query import KeyOutput, Query, StatisticOutput
+from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
 from protocols.planning.task import HomeTask, Key
 from protocols.statistics.base import Measure
 
@@ -62,12 +61,15 @@ class Disclosure:
 @dataclass(frozen=True)
 class Plan:
     """`opened` are the totals that are opened, one value a cell; `uses` gives for each selected statistic the indices
-    of those it is made of. In a join, `products[k]` are the measures of the two tasks whose cells are multiplied and
-    added up to `opened[k]`. `ranges` are the proven largest magnitudes, in words and as numbers."""
+    of those it is made of. `keys` are the group keys of the answer, the last of which runs fastest. In a join,
+    `products[k]` are the measures of the two tasks whose cells are multiplied and added up to `opened[k]`: the tasks'
+    first keys are the joined one, and all others groups. `ranges` are the proven largest magnitudes, in words and as
+    numbers."""
 
     query: Query
     security: Security
     scheme: Scheme
+    keys: tuple[Key, ...]
     tasks: tuple[HomeTask, ...]
     opened: tuple[Measure, ...]
     uses: tuple[tuple[int, ...], ...]
@@ -76,8 +78,27 @@ class Plan:
 
     @property
     def cells(self) -> int:
-        """Cells of the answer: a join's are added up to one."""
-        return 1 if self.products else self.tasks[0].cells
+        """Cells of the answer."""
+        return prod(key.size for key in self.keys)
+
+    @property
+    def layout(self) -> tuple[Key, ...]:
+        """The group keys in the order of the cells on shares: as in the tasks, the last runs fastest."""
+        return tuple(key for task in self.tasks for key in task.keys if key in self.keys)
+
+    @property
+    def joined_cells(self) -> int:
+        """Cells of the key of a join."""
+        shared, owned = self.tasks
+        return prod(key.size for key in shared.keys[: len(owned.table.key)])
+
+    @property
+    def multiplied(self) -> int:
+        """How many products of secrets: in each cell of a joined key, every group of the one side times every one of the other."""
+        if not self.products:
+            return 0
+        shared, owned = self.tasks
+        return len(self.products) * shared.cells * (owned.cells // self.joined_cells)
 
     @property
     def rows(self) -> int:
@@ -116,77 +137,89 @@ class Plan:
         cost = share_cost(self.scheme, me, self.shapes)
         if self.products:
             source = DealerTriples() if self.triples else None
-            cost += multiply_cost(self.scheme, me, source, len(self.products) * self.tasks[0].cells)
+            cost += multiply_cost(self.scheme, me, source, self.multiplied)
         return cost + reveal_cost(self.scheme, me, self.receivers, self.values_opened)
 
     @cached_property
     def disclosures(self) -> tuple[Disclosure, ...]:
-        query = self.query
+        receivers, shared, owned = self.query.receivers, self.tasks[0].table, self.tasks[-1].table
+        theirs = {key for task in self.tasks[1:] for key in task.keys}  # the shared table may have columns of these names, too
+        names = {key: f"{owned.name}.{key.expression}" if key in theirs else str(key.expression) for key in self.keys}
+        suffix = f" by {', '.join(names.values())}" if names else ""
         if self.products:
-            suffix = f" over {self.tasks[0].table.name} joined with {self.tasks[1].table.name}"
-        else:
-            keys = ", ".join(str(key.expression) for key in self.tasks[0].keys)
-            suffix = f" by {keys}" if keys else ""
-        listed = [Disclosure(f"{measure}{suffix}", self.cells, query.receivers) for measure in self.opened]
-        holders = self.tasks[0].table.holders
-        if len(holders) == 1:
+            suffix += f" over {shared.name} joined with {owned.name}"
+        listed = [Disclosure(f"{measure}{suffix}", self.cells, receivers) for measure in self.opened]
+        if len(shared.holders) == 1:
+            what = f"all of this describes rows of {shared.holders[0]} alone"
+            listed.append(Disclosure(what, self.values_opened, receivers, implied=True))
+        elif not self.products:
+            listed += self._without_own()
+        elif owned.owner in receivers:
+            others = [name for name in shared.holders if name != owned.owner]
             listed.append(Disclosure(
-                f"all of this describes rows of {holders[0]} alone", self.values_opened, query.receivers, implied=True
+                f"the same values of {' and '.join(others)} for just those keys that {owned.owner} has in {owned.name}, "
+                "which it alone knows and chooses",
+                self.values_opened,
+                (owned.owner,),
+                implied=True,
             ))
-        elif self.products:
-            owned = self.tasks[1].table
-            if owned.owner in query.receivers:
-                others = [name for name in holders if name != owned.owner]
-                listed.append(Disclosure(
-                    f"the same values of {' and '.join(others)} for just those keys that {owned.owner} has in {owned.name}, "
-                    "which it alone knows and chooses",
-                    self.values_opened,
-                    (owned.owner,),
-                    implied=True,
-                ))
-        else:
-            for receiver in query.receivers:
-                others = [name for name in holders if name != receiver]
-                if receiver in holders:
-                    listed.append(Disclosure(
-                        f"the same values for {' and '.join(others)}{' together' if len(others) > 1 else ''}, "
-                        f"by taking away {receiver}'s own",
-                        self.values_opened,
-                        (receiver,),
-                        implied=True,
-                    ))
-            is_held_by_receivers = not set(holders).isdisjoint(query.receivers)
-            pooling = min(self.security.colluding - (not is_held_by_receivers), len(holders) - 1)
-            if pooling > is_held_by_receivers:
-                left = len(holders) - pooling
-                listed.append(Disclosure(
-                    f"the same values for {'one of them alone' if left == 1 else f'{left} of them together'}, where {pooling} of "
-                    f"{', '.join(holders)} pool their own{'' if is_held_by_receivers else ' with a receiver'}",
-                    self.values_opened,
-                    query.receivers,
-                    implied=True,
-                ))
+        if self.products and set(self.tasks[0].keys[: len(owned.key)]) <= set(self.keys):
+            told = tuple(name for name in receivers if name != owned.owner)
+            columns = ", ".join(names[key] for key in self.keys if key in theirs)
+            what = (
+                f"which keys {owned.owner} has in {owned.name}, of those in {shared.name}{f', and their {columns}' * bool(columns)}: "
+                "each group is of one key"
+            )
+            if told:
+                listed.append(Disclosure(what, self.cells, told, implied=True))
+            if len(shared.holders) > 1:
+                listed += self._without_own()
         return tuple(listed)
+
+    def _without_own(self) -> Iterator[Disclosure]:
+        """What is left of the values of the shared table when receivers that hold a part of it take their own away."""
+        receivers, holders = self.query.receivers, self.tasks[0].table.holders
+        for receiver in receivers:
+            others = [name for name in holders if name != receiver]
+            if receiver in holders:
+                yield Disclosure(
+                    f"the same values for {' and '.join(others)}{' together' if len(others) > 1 else ''}, "
+                    f"by taking away {receiver}'s own",
+                    self.values_opened,
+                    (receiver,),
+                    implied=True,
+                )
+        is_held_by_receivers = not set(holders).isdisjoint(receivers)
+        pooling = min(self.security.colluding - (not is_held_by_receivers), len(holders) - 1)
+        if pooling > is_held_by_receivers:
+            left = len(holders) - pooling
+            yield Disclosure(
+                f"the same values for {'one of them alone' if left == 1 else f'{left} of them together'}, where {pooling} of "
+                f"{', '.join(holders)} pool their own{'' if is_held_by_receivers else ' with a receiver'}",
+                self.values_opened,
+                receivers,
+                implied=True,
+            )
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all that the nodes must agree on to compute the same thing."""
         outputs = [(output.name, *_use(output)) for output in self.query.select]
         return hashlib.sha256(repr((
-            "comity plan 1", self.query.name, self.security, self.scheme.name, self.scheme.algebra.name, self.tasks,
+            "comity plan 1", self.query.name, self.security, self.scheme.name, self.scheme.algebra.name, self.keys, self.tasks,
             self.opened, self.uses, self.products, outputs, self.query.receivers,
         )).encode()).hexdigest()  # fmt: skip
 
 
 def _use(output: KeyOutput | StatisticOutput) -> tuple[str, str]:
     if isinstance(output, KeyOutput):
-        return "", str(output.key)
+        return "", f"{output.key.table}.{output.key}"
     return output.function, str(output.argument)
 
 
 def plan_query(query: Query, security: Security) -> Plan:
     """The plan, or a PlanError that says which bound, table or setting to change."""
-    known = not_null(query.where)
+    known = never_null(query.tables, query.where)
     opened: list[Measure] = []
     uses = []
     for output in query.select:
@@ -196,29 +229,30 @@ def plan_query(query: Query, security: Security) -> Plan:
     if query.histogram is not None:
         opened = [Measure("count", None)]
 
+    keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
+    if query.histogram is not None:
+        keys = (Key(query.histogram),)
     products: list[tuple[int, int]] = []
     if len(query.tables) == 2:
-        tasks, products = _join_tasks(query, opened, known)
+        tasks, products = _join_tasks(query, keys, opened, known)
     else:
-        keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
-        if query.histogram is not None:
-            keys = (Key(query.histogram),)
         tasks = (HomeTask(query.tables[0], query.where, keys, tuple(opened)),)
     if products and security.triples is None and security.scheme == "additive":
         raise PlanError(
             "the join multiplies secrets, and additive shares need triples for that: "
             'set security.triples = "dealer" and add [dealer], or use security.scheme = "shamir"'
         )
-    if products and security.triples and len(products) * tasks[0].cells > LARGEST_REQUEST:
-        raise PlanError(
-            f"the join multiplies {len(products) * tasks[0].cells:,} pairs, and the dealer deals at most {LARGEST_REQUEST:,} "
-            "triples to a query: select fewer sums, or narrow the bounds of the key"
-        )
     for task in tasks:
         _check_home(task)
     ranges = _ranges(tasks, products, opened)
     scheme = _smallest(security, ranges)
-    return Plan(query, security, scheme, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges))
+    plan = Plan(query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges))
+    if plan.multiplied > LARGEST_REQUEST:
+        raise PlanError(
+            f"the join multiplies {plan.multiplied:,} pairs, and a query at most {LARGEST_REQUEST:,}: select fewer sums, "
+            f"{'group by less, ' if keys else ''}or narrow the bounds of the key"
+        )
+    return plan
 
 
 def _index(measures: list[Measure], measure: Measure) -> int:
@@ -235,9 +269,9 @@ def _plain(measure: Measure, known: frozenset[Node]) -> Measure:
 
 
 def _join_tasks(
-    query: Query, opened: Sequence[Measure], known: frozenset[Node]
+    query: Query, groups: Sequence[Key], opened: Sequence[Measure], known: frozenset[Node]
 ) -> tuple[tuple[HomeTask, ...], list[tuple[int, int]]]:
-    """Each side's totals a key cell, and which pairs of them make the opened values."""
+    """Each side's totals a cell of the joined key and of its own groups, and which pairs of them make the opened values."""
     shared, owned = query.tables
     sides: tuple[list[Measure], list[Measure]] = ([], [])
     products = []
@@ -248,11 +282,14 @@ def _join_tasks(
             kind: Measure = Measure("count", None) if factor is None else Measure(measure.kind, factor)
             pair.append(_index(side, _plain(kind, known)))
         products.append((pair[0], pair[1]))
+    # what is no group comes first: its cells are added up
+    joined = sorted(owned.key, key=lambda name: Reference(shared.name, shared.columns[name]) in query.group_by)
     tasks = []
     for table, side in zip(query.tables, sides, strict=True):
         where = tuple(condition for condition in query.where if _belongs(condition, table.name, shared.name))
-        keys = tuple(Key(Reference(table.name, table.columns[name])) for name in owned.key)
-        tasks.append(HomeTask(table, where, keys, tuple(side)))
+        keys = [Key(Reference(table.name, table.columns[name])) for name in joined]
+        keys += [key for key in groups if key.expression.tables == {table.name} and key not in keys]
+        tasks.append(HomeTask(table, where, tuple(keys), tuple(side)))
     return tuple(tasks), products
 
 
@@ -359,7 +396,7 @@ def _size(x: int) -> str:
 
 def group_cells(plan: Plan) -> Iterator[tuple[int, ...]]:
     """The key codes of each cell of the answer, in order; the last key runs fastest."""
-    sizes = [key.size for key in plan.tasks[0].keys] if not plan.products else []
+    sizes = [key.size for key in plan.keys]
     for cell in range(prod(sizes)):
         codes = []
         for size in reversed(sizes):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from protocols.expression import Bin, Node, Reference
+from protocols.expression import Bin, Node, Reference, not_null
 from protocols.statistics.base import Statistic
 from protocols.tables import Table
 
@@ -29,7 +29,8 @@ class StatisticOutput:
 class Query:
     """`tables` are one shared table, or a shared and an owned one joined on the key of the second.
 
-    `where` are conditions that must all hold. Either `select` has outputs, or `histogram` is the one output.
+    `where` are conditions that must all hold. A column of the joined key is the shared table's in `group_by` and `select`.
+    Either `select` has outputs, or `histogram` is the one output.
     """
 
     name: str
@@ -39,3 +40,9 @@ class Query:
     select: tuple[KeyOutput | StatisticOutput, ...]
     receivers: tuple[str, ...]
     histogram: Bin | None = None
+
+
+def never_null(tables: tuple[Table, ...], where: tuple[Node, ...]) -> frozenset[Node]:
+    """What is not NULL in any row that counts: as the conditions say, and the joined key, which equals another."""
+    joined = {Reference(table.name, table.columns[name]) for owned in tables[1:] for name in owned.key for table in tables}
+    return not_null(where) | joined
