@@ -321,6 +321,70 @@ def test_a_float_is_taken_from_any_number_and_rounded_exactly_at_a_tie(tmp_path)
     assert compute(task_of(F, Measure("sum", f)), parquet(tmp_path, "SELECT 7 AS f")).tolist() == [7000]
 
 
+LOOSE = table(
+    column("i", "integer", -7, 12, nullable=True, outside="clamp"),
+    column("d", "decimal", -150, 999, scale=2, outside="drop"),
+    column("f", "float", -1000, 2025, scale=2, step=25, nullable=True, outside="clamp"),
+    column("day", "date", 0, 10, outside="drop"),
+    column("c", "category", values=("x", "y"), nullable=True, outside="drop"),
+)
+FAR = st.fixed_dictionaries({
+    "i": st.none() | st.integers(-20, 20) | st.integers(-(2**63), 2**63 - 1),
+    "d": st.integers(-300, 1200),
+    "f": st.none() | st.integers(-60, 100).map(lambda k: 25 * k) | st.sampled_from([25 * 10**18, -25 * 10**18]),
+    "day": st.sampled_from([0, 3, 10, 10, -1, 11, -(10**5), 10**6]),
+    "c": st.none() | st.sampled_from(["x", "y", "y", "z"]),
+})  # fmt: skip
+
+
+@settings(SLOW, max_examples=60)
+@given(rows=st.lists(FAR, max_size=ROWS), data=st.data(), is_text=st.booleans())
+def test_what_is_outside_is_clamped_or_dropped_and_counted(tmp_path_factory, rows, data, is_text):
+    task = data.draw(tasks(LOOSE, depth=1))
+    path = tmp_path_factory.mktemp("t") / ("t.csv" if is_text else "t.parquet")
+    if is_text:
+        write_csv(path, LOOSE, rows)
+    else:
+        types = {"i": "BIGINT", "d": "DECIMAL(9, 2)", "f": "DOUBLE", "day": "DATE", "c": "VARCHAR"}
+        write_parquet(path, LOOSE, rows, types)
+    kept = [
+        row for row in rows
+        if -150 <= row["d"] <= 999 and 0 <= row["day"] <= 10 and row["c"] in (None, "x", "y")
+    ]  # fmt: skip
+    clamped = [
+        {**row, **{n: None if row[n] is None else min(max(row[n], LOOSE.columns[n].lower), LOOSE.columns[n].upper) for n in "if"}}
+        for row in kept
+    ]
+    counts = {n: sum(row[n] != near[n] for row, near in zip(kept, clamped, strict=True)) for n in "if"}
+    used = [c.name for c in task.columns if c.outside == "clamp"]
+    assert task.size == len(task.measures) * task.cells + 1 + len(used)
+    assert compute(task, TableSource(path)).tolist() == [
+        *expected(task, clamped), len(rows) - len(kept), *(counts[n] for n in used)
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_clamped_is_refused(tmp_path):
+    of = table(column("f", "float", -10, 10, outside="clamp"), column("n", "integer", 0, 9, outside="clamp"))
+    f, n = references(of)
+    both = task_of(of, Measure("sum", f), Measure("sum", n))
+    rows = "(VALUES ('inf', 5), ('-inf', -3), (1e300, 77), (2.5, 9)) AS v(f, n)"
+    source = parquet(tmp_path, f"SELECT f::DOUBLE AS f, n FROM {rows}")
+    assert compute(both, source).tolist() == [10 - 10 + 10 + 2, 5 + 0 + 9 + 9, 3, 2]
+    source = parquet(tmp_path, "SELECT unnest(['nan', '1'])::DOUBLE AS f, 1.5 AS n")
+    message = refused(both, source)
+    assert "column f: in 1 row it is not between -10 to 10, and too far away to be clamped, or no number" in message
+    assert "column n: in 2 rows it is no whole number" in message
+    dropped = table(column("f", "float", -10, 10, outside="drop"))
+    assert compute(task_of(dropped), parquet(tmp_path, "SELECT unnest(['nan', '1', 'inf'])::DOUBLE AS f")).tolist() == [1, 2]
+
+
+def test_a_key_may_drop_what_is_outside(tmp_path):
+    owned = table(column("k", "integer", 1, 9, outside="drop"), column("b", "boolean"), owner="a", key=("k",))
+    unique = parquet(tmp_path, "SELECT unnest([1, 2, 77, 78]) AS k, true AS b")
+    assert compute(task_of(owned), unique).tolist() == [2, 2]
+    assert "the key (k) is that of another row" in refused(task_of(owned), parquet(tmp_path, "SELECT unnest([1, 1, 77]) AS k, true AS b"))
+
+
 def test_check_source_sees_text_that_is_of_no_type(tmp_path):
     of = table(column("n", "integer", 0, 5), column("b", "boolean"))
     check_source(of, text_file(tmp_path, "t.csv", "n,b\n1,TRUE\n77, false\n"))

@@ -39,7 +39,9 @@ def print_result(result: dict[str, Any], console: Console) -> None:
 
 
 def print_disclosed(result: dict[str, Any], console: Console) -> None:
-    """What was disclosed, to whom, and the cost."""
+    """What was left out or clamped, what was disclosed, to whom, and the cost."""
+    for item in result["adjusted"]:
+        console.print(f"adjusted: {item['count']:,} {item['what']}")
     for item in result["disclosed"]:
         word = "implied" if item["implied"] else "opened"
         console.print(f"{word}: {item['what']} ({counted(item['cells'], 'value')}), to {', '.join(item['to'])}")

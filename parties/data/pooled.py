@@ -89,7 +89,26 @@ def _encoded(column: Column) -> exp.Expression:
         unit, type_ = ("day", "DATE") if column.kind == "date" else ("microsecond", "TIMESTAMP")
         arguments = [text(unit), cast(text("1970-01-01"), type_), cast(value, type_)]
         value = exp.Anonymous(this="date_diff", expressions=arguments)
-    return cast(value, _stored_type(column))
+    if column.outside == "clamp":
+        value = exp.Anonymous(this="least", expressions=[cast(value, "HUGEINT"), exp.Literal.number(column.upper)])
+        value = exp.Anonymous(this="greatest", expressions=[value, exp.Literal.number(column.lower)])
+        value = exp.Case(ifs=[exp.If(this=exp.Not(this=_is_null(column)), true=value)])  # those ignore NULL
+    return exp.TryCast(this=value, to=exp.DataType.build(_stored_type(column), dialect=DIALECT))
+
+
+def _is_null(column: Column) -> exp.Expression:
+    return exp.Paren(this=exp.Is(this=exp.Column(this=exp.to_identifier(column.name, quoted=True)), expression=exp.null()))
+
+
+def _is_kept(column: Column) -> exp.Expression:
+    """Whether the row of a column that drops what is outside stays."""
+    declared: exp.Expression = exp.Between(
+        this=_encoded(column), low=exp.Literal.number(column.lower), high=exp.Literal.number(column.upper)
+    )
+    if column.kind == "category":
+        source = exp.Column(this=exp.to_identifier(column.name, quoted=True))
+        declared = exp.In(this=source, expressions=[text(value) for value in column.values])
+    return exp.Or(this=_is_null(column), expression=exp.Paren(this=declared))
 
 
 def _name(table: Table) -> exp.Expression:
@@ -121,7 +140,8 @@ def _pool(connection: duckdb.DuckDBPyConnection, table: Table, source: TableSour
     if not open_source(connection, source):
         return
     values = [_encoded(column) for column in table.columns.values()]
-    rows = exp.select(*values).from_(exp.to_table("agreed"))
+    kept = [exp.Paren(this=_is_kept(column)) for column in table.columns.values() if column.outside == "drop"]
+    rows = exp.select(*values).from_(exp.to_table("agreed")).where(all_of(kept))
     run(connection, source, exp.Insert(this=_name(table), expression=rows))
 
 

@@ -2,14 +2,14 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from mpc.cost import Cost
-from protocols.planning.execute import Answer
+from protocols.planning.execute import answer
 from protocols.planning.explain import assumptions
 from protocols.planning.plan import Plan
 from protocols.planning.query import KeyOutput
@@ -19,16 +19,21 @@ FOLDER = "results"
 
 
 def report(
-    plan: Plan, spec_digest: str, answer: Answer, declared: Cost, measured: Cost, seconds: Mapping[str, float]
+    plan: Plan, spec_digest: str, opened: Sequence[Sequence[int]], declared: Cost, measured: Cost, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
     """JSON-ready. Decimals become strings with all digits; bytes are the payload this node handed to its channels."""
+    table = answer(plan, opened)
     return {
         "query": plan.query.name,
         "digest": spec_digest,
-        "columns": list(answer.columns),
+        "columns": list(table.columns),
         "group_by": [output.name for output in plan.query.select if isinstance(output, KeyOutput)],
-        "rows": [[_plain(value) for value in row] for row in answer.rows],
-        "error_bound": list(answer.error_bound),
+        "rows": [[_plain(value) for value in row] for row in table.rows],
+        "error_bound": list(table.error_bound),
+        "adjusted": [
+            {"what": str(item), "kind": item.what, "columns": [column.name for column in item.columns], "count": count}
+            for item, [count] in zip(plan.adjustments, opened[len(plan.opened) :], strict=True)
+        ],
         "disclosed": [
             {"what": item.what, "cells": item.cells, "to": list(item.to), "implied": item.implied}
             for item in plan.disclosures

@@ -9,7 +9,7 @@ import numpy as np
 
 from mpc.algebra import Array
 from mpc.context import Context
-from mpc.share import Share
+from mpc.share import Share, concatenate
 from protocols.gadgets import multiply, reveal, share
 from protocols.planning.plan import Plan, group_cells
 from protocols.planning.query import KeyOutput, StatisticOutput
@@ -36,7 +36,7 @@ def prepare(ctx: Context, plan: Plan) -> None:
 def execute(
     ctx: Context, plan: Plan, home: Sequence[Array | None], phase: Callable[[str], None] = lambda name: None
 ) -> list[list[int]] | None:
-    """The opened totals (`plan.opened` by cell) at a receiver; None elsewhere.
+    """The opened totals (`plan.opened` by cell, then each of `plan.adjustments`) at a receiver; None elsewhere.
 
     `home[k]` is this company's vector for task k, None where it holds no such table. `phase` hears "share", "compute"
     and "open". Discloses `plan.disclosures`; costs `plan.cost`.
@@ -44,28 +44,30 @@ def execute(
     phase("share")
     vectors = [vector for vector in home if vector is not None]
     shares = share(ctx, np.concatenate(vectors) if vectors else None, shapes=plan.shapes)
-    totals = _totals(plan, dict(zip(plan.shapes, shares, strict=True)))
+    totals, adjusted = _totals(plan, dict(zip(plan.shapes, shares, strict=True)))
     phase("compute")
     opened = _join(ctx, plan, totals) if plan.products else totals[0]
     phase("open")
-    values = reveal(ctx, opened, to=plan.receivers)
+    values = reveal(ctx, opened.reshape(-1), adjusted, to=plan.receivers)
     if values is None:
         return None
-    return [[int(value) for value in row] for row in values.reshape(len(plan.opened), -1)[:, _places(plan)]]
+    cells, counts = values
+    return [*cells.reshape(len(plan.opened), -1)[:, _places(plan)].tolist(), *([count] for count in counts.tolist())]
 
 
-def _totals(plan: Plan, shares: dict[int, Share]) -> list[Share]:
-    """For each task the sum over its holders, each of which shared the vectors of its tasks end to end."""
+def _totals(plan: Plan, shares: dict[int, Share]) -> tuple[list[Share], Share]:
+    """For each task the sum over its holders, each of which shared the vectors of its tasks end to end; and all adjustments."""
     start = dict.fromkeys(shares, 0)
-    totals = []
+    totals, adjusted = [], []
     for task in plan.tasks:
-        width = len(task.measures) * task.cells
         parts = []
         for holder in map(plan.party, task.table.holders):
-            parts.append(shares[holder][start[holder] : start[holder] + width])
-            start[holder] += width
-        totals.append(reduce(add, parts))
-    return totals
+            parts.append(shares[holder][start[holder] : start[holder] + task.size])
+            start[holder] += task.size
+        total, cells = reduce(add, parts), len(task.measures) * task.cells
+        totals.append(total[:cells])
+        adjusted.append(total[cells:])
+    return totals, concatenate(adjusted)
 
 
 def _join(ctx: Context, plan: Plan, totals: Sequence[Share]) -> Share:

@@ -32,7 +32,8 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
         where = " AND ".join(f"({condition})" if " OR " in str(condition) else str(condition) for condition in task.where)
         text = what + (f" for each {keys}" if keys else "") + f" over {task.table.name}" + (f" where {where}" if where else "")
         text += "".join(f"; {column.name} is rounded to multiples of {Number(column.step, column.scale)}" for column in _rounded(task))
-        described.append((", ".join(task.table.holders), text, f"{len(task.measures) * task.cells:,} numbers"))
+        text += "".join(f"; the number of {adjustment}" for adjustment in task.adjustments)
+        described.append((", ".join(task.table.holders), text, f"{task.size:,} numbers"))
     return described
 
 

@@ -27,7 +27,7 @@ from protocols.expression import (
 )
 from protocols.gadgets import multiply_cost, reveal_cost, share_cost
 from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
-from protocols.planning.task import HomeTask, Key
+from protocols.planning.task import Adjustment, HomeTask, Key
 from protocols.statistics.base import Measure
 
 HOME_LIMIT = 1 << 126
@@ -107,8 +107,13 @@ class Plan:
         return len(table.holders) * table.max_rows
 
     @property
+    def adjustments(self) -> tuple[Adjustment, ...]:
+        """What is opened besides: how many rows were dropped, and how many values clamped."""
+        return tuple(adjustment for task in self.tasks for adjustment in task.adjustments)
+
+    @property
     def values_opened(self) -> int:
-        return len(self.opened) * self.cells
+        return len(self.opened) * self.cells + len(self.adjustments)
 
     @property
     def triples(self) -> str | None:
@@ -129,7 +134,7 @@ class Plan:
         for task in self.tasks:
             for holder in task.table.holders:
                 party = self.party(holder)
-                widths[party] = widths.get(party, 0) + len(task.measures) * task.cells
+                widths[party] = widths.get(party, 0) + task.size
         return {party: (widths[party],) for party in sorted(widths)}
 
     def cost(self, me: PartyId) -> Cost:
@@ -149,6 +154,7 @@ class Plan:
         if self.products:
             suffix += f" over {shared.name} joined with {owned.name}"
         listed = [Disclosure(f"{measure}{suffix}", self.cells, receivers) for measure in self.opened]
+        listed += [Disclosure(f"the number of {adjustment}", 1, receivers) for adjustment in self.adjustments]
         if len(shared.holders) == 1:
             what = f"all of this describes rows of {shared.holders[0]} alone"
             listed.append(Disclosure(what, self.values_opened, receivers, implied=True))
@@ -363,6 +369,7 @@ def _ranges(
                 f"{measure} over {task.table.name} ({companies} x {task.table.max_rows:,} rows)",
                 companies * task.largest(measure),
             ))
+        ranges += [(f"the number of {adjustment}", companies * task.table.max_rows) for adjustment in task.adjustments]
     for measure, (left, right) in zip(opened, products, strict=bool(products)):
         shared, owned = tasks
         # at most one row of the owned table meets each row of the shared one
