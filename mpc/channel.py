@@ -11,13 +11,17 @@ Payload = bytes | bytearray | memoryview
 
 
 class Tag(NamedTuple):
-    """Where in a session a message belongs. Two parties out of step get an error that says where."""
+    """Where in a session a message belongs. Two parties out of step get an error that says where.
+
+    `block` numbers the messages of one step from one party to another, which differ in nothing else.
+    """
 
     step: int
     operation: str
+    block: int = 0
 
     def __str__(self) -> str:
-        return f"step {self.step} ({self.operation})"
+        return f"step {self.step} ({self.operation}{f', block {self.block}' if self.block else ''})"
 
 
 class SessionEnded(ComityError):

@@ -189,7 +189,7 @@ class Simulation:
                 case "size":
                     flight.item = (tag, bytes(payload)[:-1])
                 case "tag":
-                    flight.item = (Tag(tag.step + 1, tag.operation), payload)
+                    flight.item = (tag._replace(step=tag.step + 1), payload)
                 case _:
                     raise ValueError(f"no fault is called {fault.kind!r}")
         if not link.is_cut:
