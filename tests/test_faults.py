@@ -155,7 +155,7 @@ def test_blocks_of_one_step_that_change_places_are_found():
             tag = one.tag("multiply")
     with pytest.raises(PeerError) as caught:
         other.receive(0, tag, values.shape)
-    assert str(caught.value) == "out of step: party 0 is at step 1 (multiply), block 1, this party at step 1 (multiply)"
+    assert str(caught.value) == "out of step: party 0 is at step 1 (multiply, block 1), this party at step 1 (multiply)"
 
 
 # --- nonsense on the wire ---------------------------------------------------------------------------------------------------

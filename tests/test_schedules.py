@@ -2,7 +2,7 @@
 
 The product's own code (`prepare`, `execute`, `answer`, the dealer, MemoryNetwork and MemoryChannel) runs over the
 simulated links of schedule.py. A schedule is a case, the faults, and the seed of all that is left to chance: it is the
-same run, to the last message, each time.
+same run, to the last message, each time. One that fails is printed, and `run` repeats it.
 
 A schedule FAILS where
 - a receiver's answer is not exactly the one computed from the pooled rows, or a party that is no receiver has one;
@@ -11,8 +11,10 @@ A schedule FAILS where
 - a message of the opening, or what a party sent in one, goes to a party that is no receiver;
 - a party ends with anything but its part done or a clean abort: a PeerError that names the peer, or SessionEnded;
 - an error's text has a number as long as a share or a planted value, or raw bytes; or anything at all is printed;
-- no message was lost, altered, doubled or late beyond the deadline, nobody crashed, and still a receiver has no answer;
-- a message never came as it was sent, or the sender crashed before, and still the party that needs it has no abort.
+- no message was lost, altered, doubled, overtaken on its link or late beyond the deadline, nobody crashed, and still a
+  receiver has no answer;
+- a message was lost, altered or too late, and the party that needs it has no abort; or a party crashed before its last
+  message to a receiver, and that one has an answer.
 
 It does not fail where
 - a party aborts cleanly after a fault, though another outcome was possible;
