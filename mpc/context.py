@@ -28,6 +28,15 @@ def blocks(count: int, size: int = BLOCK) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
+def _numbered(last: dict[PartyId, Tag], peer: PartyId, tag: Tag) -> Tag:
+    """`tag` for the next message to or from `peer`: where the last one was of the same step, with the next number."""
+    before = last.get(peer)
+    if before is not None and before._replace(block=0) == tag:
+        tag = tag._replace(block=before.block + 1)
+    last[peer] = tag
+    return tag
+
+
 class TripleSource(Protocol):
     """Where random multiplication triples a * b = c come from (mpc/triples, one source a file)."""
 
@@ -71,6 +80,8 @@ class Context:
         self._pair_keys = pair_keys
         self._streams: dict[tuple[PartyId, PartyId], Stream] = {}
         self._step = 0
+        self._sent: dict[PartyId, Tag] = {}  # the last tag to each peer
+        self._received: dict[PartyId, Tag] = {}
 
     def __repr__(self) -> str:
         return f"<context of party {self.me} of {self.parties}>"
@@ -104,7 +115,7 @@ class Context:
         for block in blocks(flat.size):
             payload: Payload = self.scheme.algebra.to_bytes(flat[block])
             sent += len(payload)
-            self._channel.send(to, tag, payload)
+            self._channel.send(to, _numbered(self._sent, to, tag), payload)
         self.measured += Cost(bytes=sent)
 
     def receive(self, sender: PartyId, tag: Tag, shape: Shape) -> Array:
@@ -112,11 +123,12 @@ class Context:
         algebra, count = self.scheme.algebra, prod(shape)
 
         def part(size: int) -> Array:
-            payload = self._channel.receive(sender, tag, size * algebra.element_bytes)
+            numbered = _numbered(self._received, sender, tag)
+            payload = self._channel.receive(sender, numbered, size * algebra.element_bytes)
             try:
                 return algebra.from_bytes(payload, (size,))
             except ValueError as error:
-                raise PeerError(sender, f"a message of no meaning at {tag}: {error}") from None
+                raise PeerError(sender, f"a message of no meaning at {numbered}: {error}") from None
 
         if count <= BLOCK:
             return part(count).reshape(shape)

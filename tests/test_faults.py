@@ -12,7 +12,7 @@ from mpc.algebra.field import FIELD, P
 from mpc.algebra.ring import RING
 from mpc.algebra.wide import FIELD127, RING128
 from mpc.channel import MemoryChannel, MemoryNetwork, SessionEnded, Tag
-from mpc.context import Context
+from mpc.context import BLOCK, Context
 from mpc.errors import ComityError, PeerError, ProtocolError
 from mpc.randomness import fresh_seed
 from mpc.schemes import DEALER
@@ -74,7 +74,7 @@ def each_failure(protocol, n, scheme, triples=None, deadline=0.3):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)  # kernels may still have to be compiled
     assert not any(thread.is_alive() for thread in threads)
     return raised
 
@@ -138,6 +138,24 @@ def test_revealing_arrays_of_different_sizes_is_found():
     for me in (0, 2):
         assert errors[me].peer == 1
         assert str(errors[me]) == "party 1 sent a message of the wrong size at step 1 (reveal)"
+
+
+def test_blocks_of_one_step_that_change_places_are_found():
+    network = MemoryNetwork(range(2))
+    pair = fresh_seed()
+    one, other = (Context(i, Additive(2), MemoryChannel(network, i), {1 - i: pair}) for i in range(2))
+    tag, values = one.tag("multiply"), np.arange(2 * BLOCK, dtype=np.uint64)
+    for swapped in (False, True):
+        one.send(1, tag, values)
+        sent = [network.links[0, 1].get(timeout=1) for _ in range(2)]
+        for message in reversed(sent) if swapped else sent:
+            network.links[0, 1].put(message)
+        if not swapped:
+            assert np.array_equal(other.receive(0, tag, values.shape), values)
+            tag = one.tag("multiply")
+    with pytest.raises(PeerError) as caught:
+        other.receive(0, tag, values.shape)
+    assert str(caught.value) == "out of step: party 0 is at step 1 (multiply, block 1), this party at step 1 (multiply)"
 
 
 # --- nonsense on the wire ---------------------------------------------------------------------------------------------------

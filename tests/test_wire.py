@@ -279,7 +279,7 @@ ID, TAG = bytes(32), Tag(3, "reveal")
 
 
 def data(payload: bytes, *, tag: Tag = TAG, session: bytes = ID, last: bool = True) -> Data:
-    return Data(session, tag.step, tag.operation, payload, last, size=len(payload))
+    return Data(session, tag.step, tag.operation, payload, last, tag.block, size=len(payload))
 
 
 def received(*frames: Frame, size: int = 4, deadline: float = 0.3):
@@ -303,6 +303,7 @@ def test_a_message_arrives_whole_and_in_parts() -> None:
         (data(b"abcd", session=bytes(31) + b"\1"), "out of step"),  # replayed from another session
         (data(b"abcd", tag=Tag(2, "reveal")), "beta is at step 2"),
         (data(b"abcd", tag=Tag(3, "multiply")), "multiply"),
+        (data(b"abcd", tag=Tag(3, "reveal", 2)), "block 2"),
         (data(b"abc"), "wrong size"),
         (data(b"abcde"), "wrong size"),
         (data(b"abcde", last=False), "wrong size"),
@@ -397,7 +398,7 @@ def test_long_messages_are_cut_into_frames_below_the_limit() -> None:
 
 payloads = st.builds(
     pb.Data, session=st.binary(max_size=40), step=st.integers(0, 2**32 - 1), operation=st.text(max_size=20),
-    last=st.booleans(), payload=st.binary(max_size=300),
+    block=st.integers(0, 2**32 - 1), last=st.booleans(), payload=st.binary(max_size=300),
 )  # fmt: skip
 
 
@@ -405,8 +406,8 @@ def same(frame: Frame, expected: pb.Frame) -> bool:
     if not isinstance(frame, Data):
         return frame == expected
     data = expected.data  # fields that nobody knows may be there, and are not looked at
-    return (frame.session, frame.step, frame.operation, bytes(frame.payload), frame.last) == (
-        data.session, data.step, data.operation, data.payload, data.last
+    return (frame.session, frame.step, frame.operation, frame.block, bytes(frame.payload), frame.last) == (
+        data.session, data.step, data.operation, data.block, data.payload, data.last
     )  # fmt: skip
 
 
@@ -415,7 +416,9 @@ def test_data_frames_are_those_of_the_contract(message: pb.Data) -> None:
     frame = pb.Frame(data=message)
     raw = frame.SerializeToString()
     assert same(decode(raw), frame)
-    written = Data(message.session, message.step, message.operation, memoryview(message.payload), message.last)
+    written = Data(
+        message.session, message.step, message.operation, memoryview(message.payload), message.last, message.block
+    )
     assert encode(written) == raw
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
-from mpc.channel import Payload
+from mpc.channel import Payload, Tag
 from parties.wire.v1 import party_pb2 as pb
 
 CHUNK = 512 << 10
@@ -22,6 +22,7 @@ class Data:
     operation: str
     payload: Payload = field(repr=False)
     last: bool = True
+    block: int = 0
     size: int = 0
     """Bytes of the whole frame, all of which a payload that is a view keeps in memory."""
 
@@ -34,17 +35,19 @@ _DATA = pb.Frame.DATA_FIELD_NUMBER << 3 | 2
 _PAYLOAD = pb.Data.PAYLOAD_FIELD_NUMBER << 3 | 2
 
 
-def cut(session: bytes, step: int, operation: str, payload: Payload) -> Iterator[Data]:
+def cut(session: bytes, tag: Tag, payload: Payload) -> Iterator[Data]:
     """The frames of one message."""
     view = memoryview(payload)
     for start in range(0, max(len(view), 1), CHUNK):
-        yield Data(session, step, operation, view[start : start + CHUNK], start + CHUNK >= len(view))
+        yield Data(session, tag.step, tag.operation, view[start : start + CHUNK], start + CHUNK >= len(view), tag.block)
 
 
 def encode(frame: Frame) -> bytes:
     if isinstance(frame, pb.Frame):
         return frame.SerializeToString()
-    head = pb.Data(session=frame.session, step=frame.step, operation=frame.operation, last=frame.last).SerializeToString()
+    head = pb.Data(
+        session=frame.session, step=frame.step, operation=frame.operation, block=frame.block, last=frame.last
+    ).SerializeToString()
     if len(frame.payload):
         head += bytes([_PAYLOAD]) + _varint(len(frame.payload))
     return b"".join((bytes([_DATA]), _varint(len(head) + len(frame.payload)), head, frame.payload))
@@ -57,13 +60,13 @@ def decode(raw: bytes) -> Frame:
         if places is not None:
             body, field, payload = places
             head = pb.Data.FromString(raw[body:field])
-            return Data(head.session, head.step, head.operation, memoryview(raw)[payload:], head.last, len(raw))
+            return Data(head.session, head.step, head.operation, memoryview(raw)[payload:], head.last, head.block, len(raw))
         frame = pb.Frame.FromString(raw)
     except DecodeError:
         return pb.Frame()
     if frame.HasField("data"):
         data = frame.data
-        return Data(data.session, data.step, data.operation, data.payload, data.last, len(raw))
+        return Data(data.session, data.step, data.operation, data.payload, data.last, data.block, len(raw))
     return frame
 
 

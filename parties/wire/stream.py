@@ -223,7 +223,7 @@ class PeerStream:
                 yield item
                 continue
             session, tag, payload = item
-            yield from cut(session, tag.step, tag.operation, payload)
+            yield from cut(session, tag, payload)
 
     def _beat(self) -> pb.Beat:
         return pb.Beat(waiting_for=self.session.waiting_for)
@@ -291,7 +291,7 @@ class PeerStream:
                 data = self._mailbox.popleft()
                 self._held -= data.size + FRAME_OVERHEAD
                 session.changed.notify_all()
-            got = Tag(data.step, plain(data.operation))
+            got = Tag(data.step, plain(data.operation), data.block)
             if got != tag or data.session != session_id:
                 raise wrong_tag(sender, self.name, tag, got)
             arrived = len(received) + len(data.payload)

@@ -161,12 +161,15 @@ class Data(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     OPERATION_FIELD_NUMBER: _builtins.int
+    BLOCK_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     session: _builtins.bytes
     """the session's id, 32 bytes"""
     step: _builtins.int
     operation: _builtins.str
+    block: _builtins.int
+    """messages of one step to one peer are numbered"""
     last: _builtins.bool
     payload: _builtins.bytes
     """at most 1 MiB; a longer message goes in several frames"""
@@ -176,12 +179,13 @@ class Data(_message.Message):
         session: _builtins.bytes = ...,
         step: _builtins.int = ...,
         operation: _builtins.str = ...,
+        block: _builtins.int = ...,
         last: _builtins.bool = ...,
         payload: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "operation", b"operation", "payload", b"payload", "session", b"session", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "last", b"last", "operation", b"operation", "payload", b"payload", "session", b"session", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
