@@ -327,6 +327,7 @@ LOOSE = table(
     column("f", "float", -1000, 2025, scale=2, step=25, nullable=True, outside="clamp"),
     column("day", "date", 0, 10, outside="drop"),
     column("c", "category", values=("x", "y"), nullable=True, outside="drop"),
+    column("b", "boolean"),
 )
 FAR = st.fixed_dictionaries({
     "i": st.none() | st.integers(-20, 20) | st.integers(-(2**63), 2**63 - 1),
@@ -334,6 +335,7 @@ FAR = st.fixed_dictionaries({
     "f": st.none() | st.integers(-60, 100).map(lambda k: 25 * k) | st.sampled_from([25 * 10**18, -25 * 10**18]),
     "day": st.sampled_from([0, 3, 10, 10, -1, 11, -(10**5), 10**6]),
     "c": st.none() | st.sampled_from(["x", "y", "y", "z"]),
+    "b": st.booleans(),
 })  # fmt: skip
 
 
@@ -345,7 +347,7 @@ def test_what_is_outside_is_clamped_or_dropped_and_counted(tmp_path_factory, row
     if is_text:
         write_csv(path, LOOSE, rows)
     else:
-        types = {"i": "BIGINT", "d": "DECIMAL(9, 2)", "f": "DOUBLE", "day": "DATE", "c": "VARCHAR"}
+        types = {"i": "BIGINT", "d": "DECIMAL(9, 2)", "f": "DOUBLE", "day": "DATE", "c": "VARCHAR", "b": "BOOLEAN"}
         write_parquet(path, LOOSE, rows, types)
     kept = [
         row for row in rows
@@ -367,7 +369,7 @@ def test_what_cannot_be_clamped_is_refused(tmp_path):
     of = table(column("f", "float", -10, 10, outside="clamp"), column("n", "integer", 0, 9, outside="clamp"))
     f, n = references(of)
     both = task_of(of, Measure("sum", f), Measure("sum", n))
-    rows = "(VALUES ('inf', 5), ('-inf', -3), (1e300, 77), (2.5, 9)) AS v(f, n)"
+    rows = "(VALUES ('inf', 5), ('-inf', -3), ('1e300', 77), ('2.5', 9)) AS v(f, n)"
     source = parquet(tmp_path, f"SELECT f::DOUBLE AS f, n FROM {rows}")
     assert compute(both, source).tolist() == [10 - 10 + 10 + 2, 5 + 0 + 9 + 9, 3, 2]
     source = parquet(tmp_path, "SELECT unnest(['nan', '1'])::DOUBLE AS f, 1.5 AS n")

@@ -285,8 +285,8 @@ def _float(source: exp.Expression, type_: DuckDBPyType, declared: Column, is_tex
         value = exp.Div(this=value, expression=integer(declared.step, "DOUBLE"))
     most = max(abs(declared.lower), abs(declared.upper)) // declared.step + 1
     near = _function("greatest", _function("least", value, integer(most, "DOUBLE")), integer(-most, "DOUBLE"))
-    is_nan = exp.If(this=_function("isnan", value), true=exp.null())
-    steps: exp.Expression = exp.Case(ifs=[is_nan], default=cast(near, "BIGINT"))
+    is_number_at_all = exp.Not(this=_function("isnan", value))  # NULL of NULL, which `least` would pass over
+    steps: exp.Expression = exp.Case(ifs=[exp.If(this=is_number_at_all, true=cast(near, "BIGINT"))])
     if declared.step > 1:
         steps = exp.Mul(this=steps, expression=integer(declared.step))
     is_number = _function("regexp_matches", _function("trim", source), text(_FLOAT)) if is_text else None

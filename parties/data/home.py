@@ -103,7 +103,7 @@ def _aggregate(
     values = [exp.alias_(item.value.copy(), item.declared.name, quoted=True) for item in items]
     # names with # cannot be those of columns
     values.append(exp.alias_(integer(0), "#zero", quoted=True))
-    rows = exp.select(*values).from_(_kept(items)).subquery("encoded")
+    rows = exp.select(*values).from_(_kept(items).subquery("not_dropped")).subquery("encoded")
 
     names = [f"#key{number}" for number in range(len(task.keys))]
     keys = [exp.alias_(_key(key), name, quoted=True) for key, name in zip(task.keys, names, strict=True)]
