@@ -58,7 +58,8 @@ class Column:
         return bool(code) if self.kind == "boolean" else self.lower + code
 
     def same_domain(self, other: "Column") -> bool:
-        return replace(self, name="", nullable=False, unit="") == replace(other, name="", nullable=False, unit="")
+        mine, theirs = (replace(column, name="", nullable=False, unit="", outside="refuse") for column in (self, other))
+        return mine == theirs
 
 
 def as_date(days: int) -> date:

@@ -20,8 +20,8 @@ max_rows = 1_000
 holders = ["alpha", "beta", "gamma"]
 [tables.sales.columns]
 region = { type = "category", values = ["north", "south"], nullable = true }
-item = { type = "integer", lower = 1, upper = 20 }
-amount = { type = "decimal", scale = 2, lower = "-100.00", upper = "10000.00", nullable = true }
+item = { type = "integer", lower = 1, upper = 20, outside = "drop" }
+amount = { type = "decimal", scale = 2, lower = "-100.00", upper = "9000.00", nullable = true, outside = "clamp" }
 
 [tables.prices]
 owner = "gamma"
@@ -55,7 +55,7 @@ def queries(*without: str) -> str:
 def rows(seed: int) -> str:
     return f"""
       SELECT CASE (i * {seed}) % 3 WHEN 0 THEN 'north' WHEN 1 THEN 'south' END AS region,
-             CAST(i * {seed} % 20 + 1 AS INTEGER) AS item,
+             CAST(i * {seed} % 21 + 1 AS INTEGER) AS item,
              CAST(CASE WHEN i % 7 = 0 THEN NULL ELSE (i * 7919 * {seed}) % 10000 - 100 + i / 100 END AS DECIMAL(9, 2)) AS amount
       FROM range({100 * seed}) t(i)
     """
@@ -75,8 +75,9 @@ def trading(folder: Path, deadline: float = 20, **options: object) -> Cluster:
 
 
 def pooled(sql: str) -> list[tuple]:
-    sales = " UNION ALL ".join(f"({rows(seed)})" for seed in (1, 2, 3))
-    return duckdb.sql(f"WITH sales AS ({sales}), prices AS ({PRICES}) {sql}").fetchall()
+    held = " UNION ALL ".join(f"({rows(seed)})" for seed in (1, 2, 3))
+    sales = "SELECT region, item, CASE WHEN amount > 9000 THEN 9000 ELSE amount END AS amount FROM held WHERE item <= 20"
+    return duckdb.sql(f"WITH held AS ({held}), sales AS ({sales}), prices AS ({PRICES}) {sql}").fetchall()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,14 @@ def test_every_answer_is_that_of_the_pooled_data(tmp_path: Path, scheme: str, co
         for row, (region, n, total, cents, count) in zip(totals["rows"], expected, strict=True):
             assert row[:3] == [region, n, total]
             assert abs(Fraction(row[3]) - Fraction(cents, 100 * count)) <= Fraction(totals["error_bound"][3])
+        [(dropped, clamped)] = pooled("SELECT COUNT(*) FILTER (item > 20), COUNT(*) FILTER (item <= 20 AND amount > 9000) FROM held")
+        assert min(dropped, clamped) > 10
+        said = ["rows of sales left out because item was outside its bounds", "values of amount in sales clamped to its bounds"]
+        assert [(item["what"], item["count"]) for item in totals["adjusted"]] == list(zip(said, (dropped, clamped), strict=True))
+        opened = [item["what"] for item in totals["disclosed"] if not item["implied"]]
+        assert opened[-2:] == [f"the number of {what}" for what in said]
         worth = cluster.result("worth", "gamma")
+        assert worth["adjusted"] == totals["adjusted"]
         expected = pooled("""
           SELECT dear, region, CAST(SUM(amount * price) AS VARCHAR), COUNT(*)
           FROM sales JOIN prices USING (item) WHERE price > 20 GROUP BY region, dear ORDER BY region NULLS LAST, dear
@@ -188,7 +196,7 @@ def test_a_peer_that_stalls_or_dies_ends_the_session_and_the_query_runs_again(tm
 
 SECRET = 4711.47
 BAD_DATA = {
-    "beyond a bound": f"SELECT 'north' AS region, 1 AS item, CAST(10000.01 + {SECRET} AS DECIMAL(9, 2)) AS amount",
+    "value": f"SELECT 'north {SECRET}' AS region, 1 AS item, CAST({SECRET} AS DECIMAL(9, 2)) AS amount",
     "NULL": "SELECT 'north' AS region, CAST(NULL AS INTEGER) AS item, CAST(1 AS DECIMAL(9, 2)) AS amount",
     "rows": "SELECT 'north' AS region, 1 AS item, CAST(1 AS DECIMAL(9, 2)) AS amount FROM range(1001)",
     "type": "SELECT 'north' AS region, 'x4711' AS item, CAST(1 AS DECIMAL(9, 2)) AS amount",

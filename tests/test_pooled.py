@@ -1,6 +1,7 @@
 """The oracle on the flights data: known facts, and the plan's answers beside it."""
 
 import statistics
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -200,7 +201,12 @@ def test_days_and_floats(tmp_path):
         KeyOutput("day", day), select("n", "COUNT"), select("s", "SUM", f), select("a", "AVG", f),
         tables=(held,), where=(Comparison(">", start, moment),), by=(day,),
     )  # fmt: skip
-    pooled = agree(of, sources, Security(("one", "two"), "additive", 1))
+    security = Security(("one", "two"), "additive", 1)
+    pooled = agree(of, sources, security)
+    f_loose = replace(f.column, upper=20, lower=-20, outside="clamp")
+    loose = replace(held, columns={**held.columns, "f": f_loose, "start": replace(start.column, upper=moment.value + 10**10, outside="drop")})
+    clamped = query(select("s", "SUM", Reference("t", f_loose)), tables=(loose,))
+    assert agree(clamped, sources, security) == [(Fraction(4 - 20 + 4, 10),)]  # all but the one of 2014
     assert pooled == [
         ("2013-01-01", 1, 0, 0),  # 0.1 is half a step: to the even one
         ("2013-01-02", 0, 0, None),
