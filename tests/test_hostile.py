@@ -194,9 +194,7 @@ def test_a_call_without_its_request_holds_no_place_of_others(hostile: Hostile, m
     share = (endpoint.CALLS - endpoint.OWN_CALLS) // 2
     silent = hostile.channel.stream_stream(f"/{endpoint.SERVICE}/{method}", encode, decode)
     calls = [silent(iter(hostile._silent.wait, True)) for _ in range(endpoint.CALLS + 8)]
-    refused = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAUTHENTICATED)
-    assert eventually(lambda: sum(call.done() for call in calls) >= endpoint.CALLS + 8 - share)
-    assert {call.code() for call in calls if call.done()} <= set(refused)
+    assert eventually(lambda: sum(call.done() for call in calls) >= len(calls) - share)
     own = Node("alpha", hostile.node.endpoint.address, hostile.node.identity.der)
     with dial(hostile.node.identity, own) as channel:
         (reply,) = rpc.PartyStub(channel).Run(pb.RunRequest(query="nothing"), timeout=20)
