@@ -189,15 +189,21 @@ def test_a_caller_that_says_nothing_is_hung_up_on(hostile: Hostile, monkeypatch:
     assert eventually(lambda: not hostile.node.endpoint._calls["gamma"])
 
 
+@pytest.fixture
+def few_calls(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A node that starts now has these places, a quarter of them for each of two peers."""
+    monkeypatch.setattr(endpoint, "CALLS", 2 * endpoint.OWN_CALLS)
+    return endpoint.CALLS
+
+
 @pytest.mark.parametrize("method", ["Link", "Run"])
-def test_a_call_without_its_request_holds_no_place_of_others(hostile: Hostile, method: str) -> None:
-    share = (endpoint.CALLS - endpoint.OWN_CALLS) // 2
+def test_a_call_without_its_request_holds_no_place_of_others(few_calls: int, hostile: Hostile, method: str) -> None:
     silent = hostile.channel.stream_stream(f"/{endpoint.SERVICE}/{method}", encode, decode)
-    calls = [silent(iter(hostile._silent.wait, True)) for _ in range(endpoint.CALLS + 8)]
-    assert eventually(lambda: sum(call.done() for call in calls) >= len(calls) - share)
+    calls = [silent(iter(hostile._silent.wait, True)) for _ in range(few_calls + 8)]
+    assert eventually(lambda: sum(call.done() for call in calls) >= len(calls) - few_calls // 4)
     own = Node("alpha", hostile.node.endpoint.address, hostile.node.identity.der)
     with dial(hostile.node.identity, own) as channel:
-        (reply,) = rpc.PartyStub(channel).Run(pb.RunRequest(query="nothing"), timeout=20)
+        (reply,) = rpc.PartyStub(channel).Run(pb.RunRequest(query="nothing"), timeout=20, wait_for_ready=True)
     assert "no query 'nothing'" in reply.error
     for call in calls:
         call.cancel()
@@ -253,8 +259,8 @@ def test_bytes_that_are_no_payload_count_as_well(monkeypatch: pytest.MonkeyPatch
 
     reading = threading.Thread(target=peer.read, args=(flood(),), daemon=True)
     reading.start()
-    assert eventually(lambda: taken >= 8)
+    assert eventually(lambda: taken >= 5)
     time.sleep(0.2)
-    assert taken < 12
+    assert taken < 8
     session.finish()
     reading.join(10)
