@@ -1,6 +1,7 @@
 """A pinned company that does not keep to the protocol: it must not make a query run that nobody asked for, keep others
 out, use up a node's memory or threads, or write into its log what it likes."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -187,6 +188,42 @@ def test_a_caller_that_says_nothing_is_hung_up_on(hostile: Hostile, monkeypatch:
         list(hostile.session())
     assert raised.value.code() == grpc.StatusCode.CANCELLED
     assert eventually(lambda: not hostile.node.endpoint._calls["gamma"])
+
+
+@pytest.fixture
+def short_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that starts now waits a second for a handshake, not ten."""
+    name = "grpc.server_handshake_timeout_ms"
+    assert dict(endpoint._SERVER)[name] == 10_000
+    monkeypatch.setattr(endpoint, "_SERVER", [*((n, v) for n, v in endpoint._SERVER if n != name), (name, 1_000)])
+
+
+def test_connections_that_never_finish_their_handshake_are_closed_and_keep_nobody_out(
+    short_handshakes: None, hostile: Hostile
+) -> None:
+    host, _, port = hostile.node.endpoint.address.rpartition(":")
+    greeting = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # how TLS begins
+    slow = [socket.create_connection((host, int(port)), timeout=20) for _ in range(100)]
+    try:
+        for number, connection in enumerate(slow):
+            connection.send(greeting[: number % (len(greeting) + 1)])
+        assert "no receiver" in answer(hostile.session(hostile.hello(initiator="gamma"))).where
+        assert all(hung_up(connection) for connection in slow)
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def hung_up(connection: socket.socket) -> bool:
+    """Whether the other end closes it before the time-out; it may say something before."""
+    try:
+        while connection.recv(1_000):
+            pass
+    except ConnectionResetError:
+        pass
+    except TimeoutError:
+        return False
+    return True
 
 
 @pytest.fixture
