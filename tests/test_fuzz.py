@@ -438,9 +438,9 @@ def test_a_session_in_its_threads_ends_whatever_comes_and_holds_no_more_than_its
     [
         Data(ID, 3, "reveal", b"x"),
         Data(ID, 3, "reveal", bytes(100_000), last=False),
-        Data(ID, 3, "x" * 10_000 + "\U0001f600", b""),  # Python keeps four bytes for each of its characters
-        Data(bytes(10_000), 3, "reveal", b""),
-        pb.Frame(beat=pb.Beat(waiting_for="x" * 10_000 + "\U0001f600")),
+        Data(ID, 3, "x" * 10_000 + "\U0001f600", b"x"),  # Python keeps four bytes for each of its characters
+        Data(bytes(10_000), 3, "reveal", b"x"),
+        pb.Frame(beat=pb.Beat(waiting_for="x" * 100_000 + "\U0001f600")),
     ],
     ids=["small", "large", "operation", "session", "beats"],
 )
@@ -633,7 +633,8 @@ def impatient() -> Iterator[None]:
 
 def answers(node: ServingNode) -> bool:
     *_, last = node.run(pb.RunRequest(query="total"), threading.Event())
-    return '"rows": [[21]]' in last.result
+    assert '"rows": [[21]]' in last.result, last
+    return True
 
 
 def some_session(node: ServingNode, rng: random.Random) -> tuple[pb.Hello, list[bytes]]:
