@@ -98,6 +98,9 @@ VARINTS = [
 ]  # fmt: skip
 """Small ones, ones that are longer than need be, the largest, and ones that are none."""
 
+DATA, PAYLOAD = pb.Frame.DATA_FIELD_NUMBER << 3 | 2, pb.Data.PAYLOAD_FIELD_NUMBER << 3 | 2
+"""How a frame of data, and the payload in it, begin."""
+
 
 def varint(value: int) -> bytes:
     low, rest = value & 0x7F, value >> 7
@@ -128,13 +131,13 @@ def altered(rng: random.Random, raw: bytes) -> bytes:
 
 def some_field(rng: random.Random, depth: int = 0) -> bytes:
     """A field as protobuf writes it: known and unknown numbers, right and wrong types, nested, with lengths that lie."""
-    number = rng.choice((1, 2, 3, 4, 5, 5, 6, 9, 15, 16, 0, 2**29 - 1))
+    number = rng.choice((1, 2, 3, 4, 5, 6, 6, 7, 15, 16, 0, 2**29 - 1))
     kind = rng.choice((0, 2, 2, 2, 2, 1, 5, 3, 4, 7))
     key = varint(number << 3 | kind)
     if kind == 0:
         return key + rng.choice(VARINTS)
     if kind != 2:
-        return key + bytes(rng.choices(b"\0\x01\x02\x03\x04\x05\x06\x2a\x2a\x2a", k={1: 8, 5: 4}.get(kind, 0)))  # like a payload
+        return key + bytes(rng.choices([*range(7), PAYLOAD, PAYLOAD, PAYLOAD], k={1: 8, 5: 4}.get(kind, 0)))  # like a payload
     if depth < 3 and rng.randrange(2):
         body = b"".join(some_field(rng, depth + 1) for _ in range(rng.randrange(5)))
     else:
@@ -151,7 +154,7 @@ def some_frame(rng: random.Random) -> bytes:
         return b"".join(some_field(rng) for _ in range(rng.randrange(1, 4)))
     if what == 2:  # one data message, in another order, twice over, or with more in it than the contract knows
         body = b"".join(some_field(rng, 2) for _ in range(rng.randrange(6)))
-        return b"\x12" + varint(len(body)) + body
+        return bytes([DATA]) + varint(len(body)) + body
     return altered(rng, rng.choice(SOUND))
 
 
@@ -284,6 +287,7 @@ RAW = [
     encode(Data(ID, 3, "reveal", bytes(3_000), last=False)),
     encode(Data(ID, 2, "reveal", b"abcd")),  # another step, another operation, another session
     encode(Data(ID, 3, "multiply", b"abcd")),
+    encode(Data(ID, 3, "reveal", b"abcd", block=1)),
     encode(Data(ID, 3, "rev\u0435al", b"abcd")),
     encode(Data(bytes(31) + b"\1", 3, "reveal", b"abcd")),
     encode(Data(b"", 3, "o" * 2_000, b"abcd")),
@@ -299,7 +303,8 @@ RAW = [
     b"",
     b"\xff\xff",
 ]
-WHOLE, FIRST, SECOND, HI, BEATING, END = RAW[0], RAW[1], RAW[2], RAW[13], RAW[15], RAW[18]
+WHOLE, FIRST, SECOND = RAW[:3]
+HI, BEATING, END = (encode(pb.Frame(**{kind: value})) for kind, value in (("hello", HELLO), ("beat", pb.Beat()), ("end", pb.End())))
 
 
 def some_sequence(rng: random.Random) -> tuple[bool, list[bytes]]:
@@ -323,23 +328,26 @@ def some_sequence(rng: random.Random) -> tuple[bool, list[bytes]]:
     return greeted, sense
 
 
-def expected(greeted: bool, frames: list[bytes]) -> tuple[bool, list[bytes]]:
-    """Straight from the contract: whether the session survives what is read, and the messages of this step, four bytes
-    each, that come before anything else."""
+def expected(greeted: bool, frames: list[bytes]) -> tuple[type[ComityError], list[bytes]]:
+    """Straight from the contract: the messages of this step, four bytes each, that come before anything else, and what
+    comes then: a failure of the whole session, which gives none of them, a wrong message, or the end."""
     survives, data = _heard(greeted, frames)
+    last: type[ComityError] = SessionEnded if survives else SessionFailed
     messages, part = [], b""
     for one in data:
         part += one.payload
         fits = len(part) == 4 if one.last else one.payload and len(part) <= 4
-        if (one.session, one.step, one.operation) != (ID, *TAG) or not fits:
+        if (one.session, one.step, one.operation, one.block) != (ID, *TAG) or not fits:
+            last = PeerError if survives else last
             break
         if one.last:
             messages.append(part)
             part = b""
-    return survives, messages
+    return last, messages
 
 
 def _heard(greeted: bool, frames: list[bytes]) -> tuple[bool, list[pb.Data]]:
+    """Whether the session survives what is read, and what comes in it before it does not."""
     ended, data = False, []
     for raw in frames:
         try:
@@ -387,11 +395,11 @@ def test_a_session_takes_what_the_contract_allows_and_nothing_else(count: int) -
         peer = session.streams["gamma"] = PeerStream("gamma", session, HELLO if greeted else None)
         peer.read(Watched(frames, peer, stream.MAILBOX))
         assert peer.is_closed
-        survives, messages = expected(greeted, frames)
-        assert (session.failure is None) == survives
+        last, messages = expected(greeted, frames)
+        assert (session.failure is not None) == (last is SessionFailed)
         taken, error = take_all(peer)
-        assert taken == (messages if survives else [])
-        assert isinstance(error, SessionFailed) == (not survives)
+        assert taken == (messages if last is not SessionFailed else [])
+        assert isinstance(error, last)
         before = session.failure or as_failure(error, session, {1: "gamma"})
         session.fail(before)
         assert session.failure is before
@@ -556,7 +564,7 @@ def test_altered_files_of_a_node_are_refused_or_read(study: Cluster, tmp_path: P
 
     def make(rng: random.Random) -> tuple[str, bytes]:
         file = rng.choice(list(files))
-        return file, files[file] + rng.choice(deep) if rng.randrange(10) == 0 else altered(rng, files[file])
+        return file, altered(rng, files[file])
 
     def check(made: tuple[str, bytes]) -> None:
         for file, content in (files | dict([made])).items():
@@ -570,6 +578,8 @@ def test_altered_files_of_a_node_are_refused_or_read(study: Cluster, tmp_path: P
         else:
             assert loaded.der == own.der or made[0] == "certificate.pem"
 
+    for line in deep:
+        check((FILE, config + line))
     try_batches(count, make, check)
 
 
