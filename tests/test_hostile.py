@@ -1,6 +1,7 @@
 """A pinned company that does not keep to the protocol: it must not make a query run that nobody asked for, keep others
 out, use up a node's memory or threads, or write into its log what it likes."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -189,17 +190,57 @@ def test_a_caller_that_says_nothing_is_hung_up_on(hostile: Hostile, monkeypatch:
     assert eventually(lambda: not hostile.node.endpoint._calls["gamma"])
 
 
+@pytest.fixture
+def short_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that starts now waits a second for a handshake, not ten."""
+    name = "grpc.server_handshake_timeout_ms"
+    assert dict(endpoint._SERVER)[name] == 10_000
+    monkeypatch.setattr(endpoint, "_SERVER", [*((n, v) for n, v in endpoint._SERVER if n != name), (name, 1_000)])
+
+
+def test_connections_that_never_finish_their_handshake_are_closed_and_keep_nobody_out(
+    short_handshakes: None, hostile: Hostile
+) -> None:
+    host, _, port = hostile.node.endpoint.address.rpartition(":")
+    greeting = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # how TLS begins
+    slow = [socket.create_connection((host, int(port)), timeout=20) for _ in range(100)]
+    try:
+        for number, connection in enumerate(slow):
+            connection.send(greeting[: number % (len(greeting) + 1)])
+        assert "no receiver" in answer(hostile.session(hostile.hello(initiator="gamma"))).where
+        assert all(hung_up(connection) for connection in slow)
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def hung_up(connection: socket.socket) -> bool:
+    """Whether the other end closes it before the time-out; it may say something before."""
+    try:
+        while connection.recv(1_000):
+            pass
+    except ConnectionResetError:
+        pass
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.fixture
+def few_calls(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A node that starts now has these places, a quarter of them for each of two peers."""
+    monkeypatch.setattr(endpoint, "CALLS", 2 * endpoint.OWN_CALLS)
+    return endpoint.CALLS
+
+
 @pytest.mark.parametrize("method", ["Link", "Run"])
-def test_a_call_without_its_request_holds_no_place_of_others(hostile: Hostile, method: str) -> None:
-    share = (endpoint.CALLS - endpoint.OWN_CALLS) // 2
+def test_a_call_without_its_request_holds_no_place_of_others(few_calls: int, hostile: Hostile, method: str) -> None:
     silent = hostile.channel.stream_stream(f"/{endpoint.SERVICE}/{method}", encode, decode)
-    calls = [silent(iter(hostile._silent.wait, True)) for _ in range(endpoint.CALLS + 8)]
-    refused = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAUTHENTICATED)
-    assert eventually(lambda: sum(call.done() for call in calls) >= endpoint.CALLS + 8 - share)
-    assert {call.code() for call in calls if call.done()} <= set(refused)
+    calls = [silent(iter(hostile._silent.wait, True)) for _ in range(few_calls + 8)]
+    assert eventually(lambda: sum(call.done() for call in calls) >= len(calls) - few_calls // 4)
     own = Node("alpha", hostile.node.endpoint.address, hostile.node.identity.der)
     with dial(hostile.node.identity, own) as channel:
-        (reply,) = rpc.PartyStub(channel).Run(pb.RunRequest(query="nothing"), timeout=20)
+        (reply,) = rpc.PartyStub(channel).Run(pb.RunRequest(query="nothing"), timeout=20, wait_for_ready=True)
     assert "no query 'nothing'" in reply.error
     for call in calls:
         call.cancel()
@@ -255,8 +296,8 @@ def test_bytes_that_are_no_payload_count_as_well(monkeypatch: pytest.MonkeyPatch
 
     reading = threading.Thread(target=peer.read, args=(flood(),), daemon=True)
     reading.start()
-    assert eventually(lambda: taken >= 8)
+    assert eventually(lambda: taken >= 5)
     time.sleep(0.2)
-    assert taken < 12
+    assert taken < 8
     session.finish()
     reading.join(10)

@@ -161,6 +161,40 @@ def test_without_a_client_certificate_there_is_no_connection(alpha) -> None:
     assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
+def _far_away(address: str, seconds: float) -> socket.socket:
+    """Listens in the stead of `address`, and passes on what comes `seconds` later, in both directions."""
+    host, _, port = address.rpartition(":")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pass_on(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while some := source.recv(1 << 16):
+                time.sleep(seconds)
+                target.sendall(some)
+        except OSError:
+            pass
+
+    def listen() -> None:
+        try:
+            while True:
+                near, far = listener.accept()[0], socket.create_connection((host, int(port)))
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=pass_on, args=ends, daemon=True).start()
+        except OSError:
+            pass
+
+    threading.Thread(target=listen, daemon=True).start()
+    return listener
+
+
+def test_a_node_that_is_far_away_is_reached(alpha) -> None:
+    _, node, _, beta, _ = alpha
+    with _far_away(node.address, 0.4) as relay:  # farther than any place on earth, so that a handshake takes seconds
+        far = Node("alpha", f"127.0.0.1:{relay.getsockname()[1]}", node.certificate)
+        with dial(beta, far) as channel:
+            ready(channel, far, "", 20)
+
+
 def _handshake(identity: Identity, address: str, folder: Path, configure: Callable[[ssl.SSLContext], object]) -> str | None:
     """The TLS version of a connection with `identity`'s certificate, None where there is none."""
     (folder / "both.pem").write_bytes(identity.key + identity.certificate)

@@ -108,7 +108,7 @@ def agree(
                 pb.Abort.LOST, missing[0], AGREEMENT,
             )  # fmt: skip
         with session.changed:
-            session.wait(lambda: any(name not in greeted for name in session.streams), 0.2)
+            session.wait(lambda: any(name in peers and name not in greeted for name in session.streams), 0.2)
 
     streams = {name: session.streams[name] for name in peers}
     _hear(session, streams, me, terms, patience)

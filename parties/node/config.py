@@ -74,6 +74,8 @@ def read_config(directory: Path) -> Config:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ComityError(f"{file}: {error}") from None
+    except (ValueError, RecursionError):
+        raise ComityError(f"{file}: a number has too many digits, or lists are nested too deeply") from None
     try:
         parsed = NodeFile.model_validate(raw)
     except ValidationError as error:

@@ -54,7 +54,7 @@ _CLIENT = [
     ("grpc.ssl_target_name_override", "comity"),  # the name in every certificate; the certificate is what counts
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # how long one attempt may take: a handshake is several round trips
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 

@@ -24,7 +24,7 @@ class Data:
     last: bool = True
     block: int = 0
     size: int = 0
-    """Bytes of the whole frame, all of which a payload that is a view keeps in memory."""
+    """Bytes in memory: the whole frame, which a payload that is a view keeps there, and the session's."""
 
 
 Frame = pb.Frame | Data
@@ -60,13 +60,15 @@ def decode(raw: bytes) -> Frame:
         if places is not None:
             body, field, payload = places
             head = pb.Data.FromString(raw[body:field])
-            return Data(head.session, head.step, head.operation, memoryview(raw)[payload:], head.last, head.block, len(raw))
+            size = len(raw) + len(head.session)
+            return Data(head.session, head.step, head.operation, memoryview(raw)[payload:], head.last, head.block, size)
         frame = pb.Frame.FromString(raw)
     except DecodeError:
         return pb.Frame()
     if frame.HasField("data"):
         data = frame.data
-        return Data(data.session, data.step, data.operation, data.payload, data.last, data.block, len(raw))
+        size = len(raw) + len(data.session)
+        return Data(data.session, data.step, data.operation, data.payload, data.last, data.block, size)
     return frame
 
 

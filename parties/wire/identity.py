@@ -11,7 +11,7 @@ from typing import cast
 
 import grpc
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -112,13 +112,14 @@ def load(directory: Path) -> Identity:
         raise ComityError(f"{key_file} can be read by others (mode {mode:o}): run `chmod 600 {key_file}`")
     try:
         certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-    except ValueError:
+        certified = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise ComityError(f"{certificate_file} is not a PEM certificate") from None
     try:
         key = serialization.load_pem_private_key(key_file.read_bytes(), None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ComityError(f"{key_file} is not an unencrypted PEM key") from None
-    if key.public_key() != certificate.public_key():
+    if key.public_key() != certified:
         raise ComityError(f"{certificate_file} does not belong to {key_file}")
     check_dates(certificate, str(certificate_file))
     return Identity(certificate_file.read_bytes(), key_file.read_bytes())
@@ -135,7 +136,7 @@ def stands_alone(certificate: x509.Certificate) -> bool:
         return not certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
     except x509.ExtensionNotFound as missing:
         return missing.oid == x509.KeyUsage.oid
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return False
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 
@@ -21,7 +21,8 @@ from parties.wire.v1 import party_pb2 as pb
 
 MAILBOX = 16 << 20
 """Bytes of a peer's frames that wait for this node; beyond, its stream is not read until some are taken."""
-FRAME_OVERHEAD = 256
+FRAME_OVERHEAD = 1024
+"""Bytes of memory that a frame takes beside its own, which is much where a peer sends very many small ones."""
 AGREEMENT = "the agreement"
 BEAT = 1.0
 LONGEST = 3600.0
@@ -251,10 +252,12 @@ class PeerStream:
     def _file(self, frame: Frame) -> bool:
         """Whether to read on: until the stream ends by itself, but for nonsense."""
         session = self.session
+        if self.ended:
+            return self._nonsense("sent more after its end")
         if isinstance(frame, Data):
             if self.hello is None:
-                session.fail(session.lost(self.name, session.step, f"{self.name} sent data before its greeting"))
-                return False
+                return self._nonsense("sent data before its greeting")
+            frame = replace(frame, operation=plain(frame.operation))
             with session.changed:
                 session.changed.wait_for(lambda: self._held < MAILBOX or session.over)
                 if not session.over:
@@ -266,7 +269,7 @@ class PeerStream:
         sense = True
         with session.changed:
             if kind == "beat":
-                self.waiting_for = frame.beat.waiting_for
+                self.waiting_for = plain(frame.beat.waiting_for)
             elif kind == "hello" and self.hello is None:
                 self.hello = frame.hello
             elif kind in ("end", "abort"):
@@ -276,22 +279,27 @@ class PeerStream:
             session.changed.notify_all()
         if kind == "abort":
             session.fail(told(self.name, frame.abort))
-        if not sense:
-            session.fail(session.lost(self.name, session.step, f"{self.name} sent a frame of no meaning"))
-        return sense
+        return sense or self._nonsense("sent a frame of no meaning")
+
+    def _nonsense(self, what: str) -> bool:
+        session = self.session
+        session.fail(session.lost(self.name, session.step, f"{self.name} {what}"))
+        return False
 
     def receive(self, session_id: bytes, sender: PartyId, tag: Tag, size: int) -> Payload:
-        """The next message, which must carry `tag` and have `size` bytes."""
+        """The next message, which must carry `tag` and have `size` bytes. A session that has failed gives none."""
         session, received = self.session, bytearray()
         session.step = str(tag)
         while True:
+            if session.failure is not None:
+                raise session.failure
             if not self._mailbox:
                 session.wait_for_peer(self, lambda: bool(self._mailbox), str(tag))
             with session.changed:
                 data = self._mailbox.popleft()
                 self._held -= data.size + FRAME_OVERHEAD
                 session.changed.notify_all()
-            got = Tag(data.step, plain(data.operation), data.block)
+            got = Tag(data.step, data.operation, data.block)
             if got != tag or data.session != session_id:
                 raise wrong_tag(sender, self.name, tag, got)
             arrived = len(received) + len(data.payload)
