@@ -56,11 +56,11 @@ def outputs(commands: Sequence[Sequence[str]], folder: Path | None = None) -> li
     """What each printed, run side by side in `folder`. Where one fails, the others are ended."""
     with TemporaryFile("w+") as errors, processes(commands, errors=errors, folder=folder) as started:
         deadline = time.monotonic() + LONGEST
-        while any(process.poll() is None for process in started) and not any(process.returncode for process in started):
+        while None in (codes := [process.poll() for process in started]) and not any(codes):
             if time.monotonic() > deadline:
                 raise ComityError(f"not done after {LONGEST} s")
             time.sleep(0.05)
-        if any(process.returncode for process in started):
+        if any(codes):
             errors.seek(0)
             raise ComityError(next((text.strip() for text in reversed(errors.readlines()) if text.strip()), "it failed"))
         return [process.communicate()[0] for process in started]
