@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import companies
 from benchmarks.cases import cases
 from benchmarks.measure import Line, row
 from benchmarks.peers import beside
@@ -35,6 +36,7 @@ def peer(name: str, *packages: str) -> Peer:
 def peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "peer_party.py").write_text(PARTY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(companies, "LONGEST", 60)
     return tmp_path / "peers"
 
 
