@@ -2,17 +2,21 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO
 
+from mpc.errors import ComityError
 from parties.cli.demo import free_ports
 from parties.governance.approval import approve
 from parties.node.config import read_config, starting_config
 from parties.wire import identity
 
 LETTERS = "abcdefghij"
+LONGEST = 900  # seconds: what hangs does not hang the benchmark
 
 
 @contextmanager
@@ -48,14 +52,30 @@ def nodes(folders: Sequence[Path]) -> Iterator[list[subprocess.Popen[str]]]:
         yield started
 
 
+def outputs(commands: Sequence[Sequence[str]], folder: Path | None = None) -> list[str]:
+    """What each printed, run side by side in `folder`. Where one fails, the others are ended."""
+    with TemporaryFile("w+") as errors, processes(commands, errors=errors, folder=folder) as started:
+        deadline = time.monotonic() + LONGEST
+        while None in (codes := [process.poll() for process in started]) and not any(codes):
+            if time.monotonic() > deadline:
+                raise ComityError(f"not done after {LONGEST} s")
+            time.sleep(0.05)
+        if any(codes):
+            errors.seek(0)
+            raise ComityError(next((text.strip() for text in reversed(errors.readlines()) if text.strip()), "it failed"))
+        return [process.communicate()[0] for process in started]
+
+
 @contextmanager
-def processes(commands: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Popen[str]]]:
-    """Side by side; none is left at the end."""
+def processes(
+    commands: Sequence[Sequence[str]], *, errors: int | IO[str] = subprocess.DEVNULL, folder: Path | None = None
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Side by side in `folder`; none is left at the end."""
     started: list[subprocess.Popen[str]] = []
     try:
         for command in commands:
             started.append(subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=folder
             ))  # fmt: skip
         yield started
     finally:

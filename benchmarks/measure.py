@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mpc.cost import Cost
@@ -10,8 +10,9 @@ from mpc.cost import Cost
 
 @dataclass(frozen=True)
 class Line:
-    """`seconds` of each run; `floor_seconds` of the least that could do the same, in the same processes. `declared` and
-    `measured` are the costs of the party that sends most; `peak_mb` is the memory of the largest process."""
+    """`seconds` of each run; `floor_seconds` of the least that could do the same, in the same processes, or of what else it
+    is compared with. `declared` and `measured` are the costs of the party that sends most, where they are counted;
+    `peak_mb` is the memory of the largest process."""
 
     group: str
     name: str
@@ -20,8 +21,8 @@ class Line:
     seconds: Sequence[float]
     floor: str
     floor_seconds: Sequence[float]
-    declared: Cost = field(default_factory=Cost)
-    measured: Cost = field(default_factory=Cost)
+    declared: Cost | None = None
+    measured: Cost | None = None
     peak_mb: float = 0
 
     @property
@@ -44,8 +45,9 @@ class Line:
 
 def row(line: Line) -> tuple[str, ...]:
     spread = f"{min(line.seconds) * 1e3:,.1f} to {max(line.seconds) * 1e3:,.1f}"
-    same = line.declared == line.measured
-    cost = f"{line.measured.rounds} / {line.measured.bytes:,}"
+    cost = _cost(line.measured)
+    if line.declared != line.measured:
+        cost += f" (declared {_cost(line.declared)})"
     return (
         line.group,
         line.name,
@@ -54,10 +56,14 @@ def row(line: Line) -> tuple[str, ...]:
         f"{line.median * 1e3:,.1f}",
         spread,
         f"{line.elements / line.median / 1e6:,.2f}",
-        cost if same else f"{cost} (declared {line.declared.rounds} / {line.declared.bytes:,})",
+        cost,
         f"{line.peak_mb:,.0f}",
         f"{line.ratio:,.2f} x {line.floor}" if line.ratio is not None else "",
     )
+
+
+def _cost(cost: Cost | None) -> str:
+    return f"{cost.rounds} / {cost.bytes:,}" if cost is not None else ""
 
 
 HEADINGS = ("", "what", "parties", "elements", "median ms", "ms", "million/s", "rounds / bytes sent", "peak MB", "of the floor")

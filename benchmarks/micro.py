@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import Case, cases
-from benchmarks.companies import companies, processes
+from benchmarks.companies import companies, outputs
 from benchmarks.measure import Line, peak_mb
 from benchmarks.worker import WARM_UPS
 from mpc.context import Context
 from mpc.cost import Cost
-from mpc.errors import ComityError
 from mpc.simulate import simulate
 from parties.cli.demo import free_ports
 from protocols.gadgets import reveal, share
@@ -25,11 +24,7 @@ def over_grpc(case: Case, index: int, runs: int, quick: bool) -> Line:
     with companies(case.parties, case.scheme, dealer=case.triples is not None) as folders:
         job = json.dumps({"case": index, "runs": runs, "quick": quick, "ports": free_ports(case.parties)})
         commands = [[sys.executable, "-m", "benchmarks.worker", str(folder), job] for folder in folders[: case.parties]]
-        with processes(commands) as workers:
-            said = [worker.communicate()[0] for worker in workers]
-            if any(worker.returncode for worker in workers):
-                raise ComityError(f"a worker of {case.group}, {case.name} failed")
-    reports: list[dict[str, Any]] = [json.loads(text) for text in said]
+        reports: list[dict[str, Any]] = [json.loads(text) for text in outputs(commands)]
     most = max(reports, key=lambda report: int(report["measured"]["bytes"]))
     return Line(
         case.group,
