@@ -9,6 +9,7 @@ from home_files import MARKER, N, column, references, table, task_of
 from source_files import OF, TASK, VIEW
 
 from parties.data import home
+from parties.data.database import _without_secrets
 from parties.data.home import DatabaseSource, DataError, check_source, compute
 from parties.data.source import opened
 from protocols.statistics.base import Measure
@@ -75,6 +76,8 @@ def test_names_and_types_of_its_own(at):
     assert compute(total, at('public."Odd; name"')).tolist() == [7, 1]
     own = "SELECT CAST(m AS text) AS m, \"N\" % 4 AS n FROM source WHERE m::text LIKE 's%' -- as agreed"
     assert compute(total, at('"Odd; name"', own)).tolist() == [3, 1]
+    both = "SELECT CAST(m AS text) AS m, 1 AS n, 2 AS \"N\" FROM source"
+    assert compute(total, at('"Odd; name"', both)).tolist() == [2, 1]
     assert "column m is of a type that only this database has: CAST it" in no(total, at('"Odd; name"', "SELECT * FROM source"))
     uuids = task_of(table(column("u", "category", values=("x",))))
     assert "a column has values that its type in the database does not say: CAST it" in no(uuids, at("many"))
@@ -116,6 +119,12 @@ def test_a_login_that_is_refused_does_not_show_the_password(at):
         assert refusal in message
         assert "password authentication failed" in message
         assert "hunter" not in message
+
+
+def test_what_a_driver_says_is_freed_of_secrets():
+    url = "postgres://u:hunter%32+2@h/d?sslpassword=hunter3&options=x"
+    said = _without_secrets(f"no {url}: hunter%32+2\nhunter2+2, hunter2 2; hunter3", url)
+    assert said == "no postgres://h/d: *** ***, ***; ***"
 
 
 def test_all_passes_see_the_rows_of_one_moment(at, port, monkeypatch):

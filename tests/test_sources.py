@@ -340,9 +340,9 @@ def test_a_node_toml(tmp_path, monkeypatch):
     assert tables["a"] == TableSource(tmp_path / "a.parquet", engine=engine)
     assert tables["b"] == TableSource(Path("/b/b.duckdb"), "SELECT 1", "s.t", engine)
     assert tables["c"] == DatabaseSource("sqlite://${FOLDER}/t.sqlite", "t", tmp_path, engine=engine)
-    (tmp_path / "odd @ name").mkdir()
-    sqlite_file(tmp_path / "odd @ name", "CREATE TABLE t (n INTEGER)", "INSERT INTO t VALUES (1), (2)")
-    monkeypatch.setenv("FOLDER", "odd @ name")
+    (tmp_path / "odd ? name").mkdir()
+    sqlite_file(tmp_path / "odd ? name", "CREATE TABLE t (n INTEGER)", "INSERT INTO t VALUES (1), (2)")
+    monkeypatch.setenv("FOLDER", "odd ? name")
     assert compute(task_of(N), tables["c"]).tolist() == [2]
 
 
