@@ -16,7 +16,9 @@ from protocols.statistics.base import Measure
 
 STATEMENTS = """
 CREATE SCHEMA s;
-CREATE TABLE s.t (n INTEGER, d NUMERIC(38, 18), c TEXT, b BOOLEAN NOT NULL, beside TSVECTOR);
+CREATE TABLE s.t (
+  n INTEGER, d NUMERIC(38, 18), c TEXT, b BOOLEAN NOT NULL, f DOUBLE PRECISION, day DATE, moment TIMESTAMP, beside TSVECTOR
+);
 CREATE TABLE many (n INTEGER, x NUMERIC, w NUMERIC(50, 2), f DOUBLE PRECISION, secret TEXT, u UUID);
 INSERT INTO many VALUES (5, 1.5, 1.5, 1.5, 'x{MARKER}', gen_random_uuid());
 CREATE TYPE mood AS ENUM ('glad', 'sad');
@@ -32,7 +34,7 @@ def port() -> Iterator[int]:
         for statement in STATEMENTS.replace("{MARKER}", str(MARKER)).split(";\n"):
             connection.execute(statement)
         with connection.cursor() as cursor:
-            cursor.executemany("INSERT INTO s.t VALUES (%s, %s, %s, %s)", source_files.rows())
+            cursor.executemany("INSERT INTO s.t VALUES (%s, %s, %s, %s, %s, %s, %s)", source_files.rows())
         yield port
 
 

@@ -5,6 +5,8 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -58,10 +60,11 @@ def files(tmp_path):
         connection.execute(f"COPY s.t TO '{tmp_path / 't.parquet'}' (FORMAT parquet)")
     rows = source_files.arrow_table()
     coded = rows.set_column(2, "c", rows["c"].dictionary_encode())
-    values = [(n, None if d is None else f"{d:f}", c, b) for n, d, c, b in source_files.rows()]
+    texts = {Decimal: "{:f}".format, date: str, datetime: str}
+    values = [[texts.get(type(value), lambda same: same)(value) for value in row] for row in source_files.rows()]
     with closing(sqlite3.connect(tmp_path / "t.sqlite")) as connection, connection:
-        connection.execute("CREATE TABLE t (N INTEGER, d TEXT, c TEXT, b BOOLEAN)")
-        connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", values)
+        connection.execute("CREATE TABLE t (N INTEGER, d TEXT, c TEXT, b BOOLEAN, f REAL, day TEXT, moment TEXT)")
+        connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?, ?)", values)
     return [
         TableSource(tmp_path / "t.parquet"),
         arrow(tmp_path / "file.arrow", rows, "file", compression="lz4"),

@@ -64,7 +64,8 @@ def _texts(
     while rows := cursor.fetchmany(_BATCH):
         arrays = []
         for column, values in zip(columns, zip(*rows, strict=True), strict=True):
-            inexact[column] += sum(isinstance(value, bytes | float) for value in values)
+            other = bytes if column.kind == "float" else bytes | float
+            inexact[column] += sum(isinstance(value, other) for value in values)
             arrays.append(pa.array([_text(column, value) for value in values], pa.string()))
         yield pa.record_batch(arrays, schema=schema)
     wrong = [
