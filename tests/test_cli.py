@@ -11,12 +11,13 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import cluster
@@ -544,7 +545,7 @@ def test_a_node_does_not_start_on_a_port_in_use(tmp_path: Path) -> None:
 
 def test_a_node_says_at_its_start_what_is_wrong_with_its_data_and_serves_what_else_there_is(tmp_path: Path) -> None:
     columns = "[tables.{}]\nmax_rows = 10\n[tables.{}.columns]\nn = {{ type = 'integer', lower = 0, upper = 1 }}\n"
-    names = ("absent", "lacking", "mistyped", "unnamed", "sound")
+    names = ("absent", "lacking", "mistyped", "nowhere", "sound", "stored", "unnamed")
     tables = "".join(columns.format(name, name) for name in names)
     query = '[queries.{}]\nsql = "SELECT SUM(n) AS s FROM {}"\nreceivers = ["alpha"]\n'
     queries = "".join(query.format(f"of_{name}", name) for name in names)
@@ -554,6 +555,15 @@ def test_a_node_says_at_its_start_what_is_wrong_with_its_data_and_serves_what_el
             companies.hold(name, "absent", "SELECT 1 AS n")
             companies.hold(name, "lacking", "SELECT 1 AS m")
             companies.hold(name, "mistyped", "SELECT 'one' AS n")
+        for name in ("nowhere", "stored"):
+            companies.hold("alpha", name, "SELECT 1 AS n")
+            with (companies["beta"] / "node.toml").open("a") as config:
+                config.write(f'[tables.{name}]\nsource = "sqlite://{name}.sqlite"\ntable = "{name}"\n')
+        with closing(sqlite3.connect(companies["beta"] / "stored.sqlite")) as database, database:
+            database.execute("CREATE TABLE stored AS SELECT 1 AS n")
+        left = companies["beta"] / "snapshots/left.parquet"
+        left.parent.mkdir()
+        left.touch()
         (companies["beta"] / "absent.parquet").unlink()
         companies.approve()
         companies.start()
@@ -564,8 +574,12 @@ def test_a_node_says_at_its_start_what_is_wrong_with_its_data_and_serves_what_el
         assert f"queries over lacking will be refused: {folder}/lacking.parquet: column n is missing (there are: m)" in log
         assert f"queries over mistyped will be refused: {folder}/mistyped.parquet: column n is VARCHAR, and integer needs" in log
         assert f"queries over unnamed will be refused: {folder}/node.toml has no [tables.unnamed]" in log
+        assert f"queries over nowhere will be refused: sqlite://nowhere.sqlite, table nowhere: there is no file {folder}/nowhere" in log
         assert "over sound" not in log
+        assert "over stored" not in log
         assert companies.result("of_sound", "alpha")["rows"] == [[2]]
+        assert companies.result("of_stored", "alpha")["rows"] == [[2]]
+        assert not [*left.parent.iterdir()]
         assert "beta cannot answer: its own log says why" in fails(1, "run", "of_absent", "--node", companies["alpha"])
         assert companies.stop() == {"alpha": 0, "beta": 0}
         assert "Traceback" not in companies.log("alpha") + companies.log("beta")

@@ -133,6 +133,6 @@ def _counted(rows: int, preview: int = 0) -> str:
 
 def _report(source: TableSource, wrong: list[str]) -> str:
     return (
-        f"{source.path}: {'; '.join(wrong)}. Correct the data, leave such rows out in this company's own view (`sql` in "
+        f"{source.place}: {'; '.join(wrong)}. Correct the data, leave such rows out in this company's own view (`sql` in "
         "node.toml), or agree on other bounds in the spec"
     )

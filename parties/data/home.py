@@ -1,4 +1,4 @@
-"""What one company computes at home: the vector of a `HomeTask`, exactly, from its own file."""
+"""What one company computes at home: the vector of a `HomeTask`, exactly, from its own table."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,13 +11,13 @@ from mpc.algebra import Array
 from parties.data.check import check_first_rows, check_rows
 from parties.data.encode import Encoded, WrongType, code, encode, with_raw
 from parties.data.render import all_of, any_of, cast, column, integer, is_narrow, render
-from parties.data.source import Columns, DataError, TableSource, connect_to, open_source, run, stamp
+from parties.data.source import Columns, DatabaseSource, DataError, TableSource, opened, run, stamp
 from protocols.expression import Reference
 from protocols.planning.task import Adjustment, HomeTask, Key
 from protocols.statistics.base import Measure
 from protocols.tables import Table
 
-__all__ = ["DataError", "TableSource", "check_source", "compute"]
+__all__ = ["DataError", "DatabaseSource", "TableSource", "check_source", "compute"]
 
 _TAKEN = {
     "integer": "an integer or DECIMAL type",
@@ -30,37 +30,29 @@ _TAKEN = {
 }
 
 
-def compute(task: HomeTask, source: TableSource) -> Array:
+def compute(task: HomeTask, source: TableSource | DatabaseSource) -> Array:
     """The totals of `task`, in its order: `int64` where their proven ranges allow, else Python integers. DataError
     where the table, in any of its rows, is not as agreed."""
-    connection = connect_to(source)
-    try:
-        columns = open_source(connection, source)
+    with opened(source, task.table) as (connection, file, columns):
         is_narrow_task = all(is_narrow(task.largest(measure)) for measure in task.measures)
         vector = np.zeros(task.size, dtype=np.int64 if is_narrow_task else object)
         if not columns:
             return vector
-        before = stamp(source)
-        encoded = _encode(task.table, columns, source)
-        check_rows(connection, task.table, encoded, source)
-        _aggregate(connection, task, encoded, source, vector)
-        if stamp(source) != before or not _in_range(task, vector):
-            raise DataError(f"{source.path}: changed while it was read: run the query again")
+        before = stamp(file)
+        encoded = _encode(task.table, columns, file)
+        check_rows(connection, task.table, encoded, file)
+        _aggregate(connection, task, encoded, file, vector)
+        if stamp(file) != before or not _in_range(task, vector):
+            raise DataError(f"{file.place}: changed while it was read: run the query again")
         return vector
-    finally:
-        connection.close()
 
 
-def check_source(table: Table, source: TableSource) -> None:
-    """DataError unless the file is there and has the columns of `table`, of their types. Where all is text, its first
+def check_source(table: Table, source: TableSource | DatabaseSource) -> None:
+    """DataError unless the table is there and has the columns of `table`, of their types. Where all is text, its first
     rows are read for that; values are not checked."""
-    connection = connect_to(source)
-    try:
-        columns = open_source(connection, source)
+    with opened(source, table, is_preview=True) as (connection, file, columns):
         if columns:
-            check_first_rows(connection, _encode(table, columns, source), source)
-    finally:
-        connection.close()
+            check_first_rows(connection, _encode(table, columns, file), file)
 
 
 def _encode(table: Table, columns: Columns, source: TableSource) -> dict[str, Encoded]:
@@ -82,7 +74,7 @@ def _encode(table: Table, columns: Columns, source: TableSource) -> dict[str, En
                 "this company's own view, `sql` in node.toml"
             )
     if wrong:
-        raise DataError(f"{source.path}: " + "; ".join(wrong))
+        raise DataError(f"{source.place}: " + "; ".join(wrong))
     return encoded
 
 

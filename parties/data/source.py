@@ -1,23 +1,32 @@
-"""Opens a company's file in a DuckDB that can read this file and nothing else.
+"""Opens a company's table in a DuckDB that can read this one file and nothing else.
 
-The engine's own messages may quote values (a failed cast does), so they are passed on only where no row was read.
+A table is a file, or in a DuckDB file, which is attached for one query and to be read alone. One in another database is
+first copied to a file (`snapshot.py`). The engine's own messages may quote values (a failed cast does), so they are passed on only where no row was read.
 """
 
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import duckdb
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
 from mpc.errors import ComityError
+from protocols.tables import Table
 
 DIALECT = "duckdb"
 READERS = {".parquet": "read_parquet", ".csv": "read_csv", ".json": "read_json", ".jsonl": "read_json", ".ndjson": "read_json"}
+ARROW = (".arrow", ".feather", ".ipc")
+DUCKDB = (".duckdb", ".db")
+SNAPSHOTS = "snapshots"
 
 Columns = dict[str, duckdb.sqltypes.DuckDBPyType]
 """Names and types, in the engine's words."""
@@ -25,6 +34,12 @@ Columns = dict[str, duckdb.sqltypes.DuckDBPyType]
 _Result = TypeVar("_Result")
 _THREADS = 4
 _GLOB = "*?["
+_SHOWN = 8
+_VARIABLE = r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}"
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://([^/?#@]*@)?(?P<place>([^/?#@:]*|\[[0-9a-fA-F:.]*\])(:[0-9]*)?(/[^?#@]*)?)([?#][^@]*)?"
+)
+"""Whatever a password may be in has been cut off from `place`: a URL in which that is in doubt does not match."""
 
 
 class DataError(ComityError):
@@ -33,32 +48,114 @@ class DataError(ComityError):
 
 
 @dataclass(frozen=True)
+class EngineSettings:
+    """What the engine may use for one table."""
+
+    memory_limit: str | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class DatabaseSource:
+    """A table in a database, and the company's own SELECT over it (trusted), which this database runs, if any.
+
+    `url` may name environment variables as `${NAME}`. `directory` is the node's: paths are relative to it, and
+    snapshots go there."""
+
+    url: str = field(repr=False)
+    table: str
+    directory: Path
+    view: str | None = None
+    engine: EngineSettings = EngineSettings()
+
+    @property
+    def place(self) -> str:
+        """For messages: nothing of the URL that may be a secret."""
+        return f"{shown(self.url)}, table {self.table}"
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.startswith("sqlite://")
+
+    @property
+    def snapshots(self) -> Path:
+        """The folder of the files that tables are copied to."""
+        return self.directory / SNAPSHOTS
+
+
+@dataclass(frozen=True)
 class TableSource:
-    """Where a company has a table: a Parquet, CSV or JSON file, and its own SELECT over `source` (trusted), if any."""
+    """Where a company has a table: a file, for a DuckDB file also the table in it, and the company's own SELECT over
+    `source` (trusted), if any. `snapshot_of`: the file is a copy, made for one query."""
 
     path: Path
     view: str | None = None
+    table: str | None = None
+    engine: EngineSettings = EngineSettings()
+    snapshot_of: DatabaseSource | None = None
+
+    @property
+    def kind(self) -> str:
+        return self.path.suffix.lower()
 
     @property
     def reader(self) -> str:
-        return READERS.get(self.path.suffix.lower(), "")
+        return READERS.get(self.kind, "")
 
     @property
     def is_text(self) -> bool:
-        """Whether all values come as text: a CSV file has no types of its own."""
-        return self.reader == "read_csv"
+        """Whether all values come as text: a CSV file has no types of its own, and SQLite's columns have none."""
+        return self.reader == "read_csv" or (self.snapshot_of is not None and self.snapshot_of.is_sqlite)
+
+    @property
+    def place(self) -> str:
+        """For messages."""
+        return str(self.path) if self.snapshot_of is None else self.snapshot_of.place
 
 
-def connect(paths: Sequence[Path]) -> duckdb.DuckDBPyConnection:
+def is_url(source: str) -> bool:
+    """Whether `source` in node.toml is a database's URL, or an environment variable that has one."""
+    return "://" in source or re.fullmatch(_VARIABLE, source) is not None
+
+
+def shown(url: str) -> str:
+    """`url` without what may be a secret: user, password, parameters."""
+    if re.fullmatch(_VARIABLE, url):
+        return url
+    found = _URL.fullmatch(url)
+    return f"{found['scheme']}://{found['place']}" if found else f"{url.partition('://')[0]}://..."
+
+
+def expanded(source: DatabaseSource) -> str:
+    """The URL, with the values of environment variables: one that is not all of the URL is percent-encoded."""
+
+    def value(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if found is None:
+            raise DataError(f"{source.place}: the node's environment has no variable {match[1]}")
+        return found if match[0] == source.url else quote(found, safe="")
+
+    url = re.sub(_VARIABLE, value, source.url)
+    if not _URL.fullmatch(url):
+        raise DataError(
+            f"{source.place}: is no URL such as postgres://user:${{PASSWORD}}@host:5432/database; in a password, / ? # @ "
+            "must be percent-encoded, as the values of ${...} are"
+        )
+    return url
+
+
+def connect(paths: Sequence[Path], engine: EngineSettings = EngineSettings()) -> duckdb.DuckDBPyConnection:
     """A DuckDB in memory that can open `paths` and nothing else, whatever SQL it gets; its settings are locked.
 
-    No `temp_directory` is set: it would become a place that SQL may write to."""
+    It has no `temp_directory`: that would be a place that SQL may write to, and rows would be left there."""
     connection = duckdb.connect(":memory:", config={
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "allow_community_extensions": False,
+        "temp_directory": "",  # by default `.tmp`, wherever the node was started
         "python_enable_replacements": False,  # else SQL could name this process's variables
-        "threads": min(_THREADS, os.cpu_count() or 1),
+        "threads": engine.threads or min(_THREADS, os.cpu_count() or 1),
+        **({"memory_limit": engine.memory_limit} if engine.memory_limit else {}),
     })  # fmt: skip
     allowed = exp.Array(expressions=[exp.Literal.string(str(path.absolute())) for path in paths])
     connection.execute("SET enable_progress_bar = false")
@@ -70,21 +167,50 @@ def connect(paths: Sequence[Path]) -> duckdb.DuckDBPyConnection:
 
 
 @lru_cache(maxsize=64)
-def _engine(path: Path) -> duckdb.DuckDBPyConnection:
-    return connect([path])
+def _engine(path: Path, engine: EngineSettings) -> duckdb.DuckDBPyConnection:
+    return connect([path], engine)
 
 
-def connect_to(source: TableSource) -> duckdb.DuckDBPyConnection:
-    """A connection, with views of its own, to the engine of `source`, which is kept: starting one takes longer than a
-    small query does."""
-    return _engine(source.path).cursor()
+def _connect_to(source: TableSource) -> duckdb.DuckDBPyConnection:
+    """A connection, with views of its own, to the engine of `source`. That of a file is kept: starting one takes longer
+    than a small query does. A DuckDB file must not stay open: the company's own programs write to it."""
+    if source.kind in DUCKDB:
+        # the engine asks for the second path to see whether there is a journal
+        return connect([source.path, source.path.with_name(source.path.name + ".wal")], source.engine)
+    if source.snapshot_of is not None:
+        return connect([source.path], source.engine)
+    return _engine(source.path, source.engine).cursor()
+
+
+@contextmanager
+def opened(
+    source: TableSource | DatabaseSource, table: Table, *, is_preview: bool = False
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, TableSource, Columns]]:
+    """`source` as views of a connection (see `open_source`), for the columns of `table`; what was opened for it is
+    closed at the end. For a preview, a database gives no more than the types need."""
+    with ExitStack() as stack:
+        if isinstance(source, DatabaseSource):
+            try:
+                from parties.data.snapshot import snapshot
+            except ImportError:
+                raise DataError(f'{source.place}: a database needs more packages: install "comity[databases]"') from None
+            path = stack.enter_context(snapshot(source, table, is_preview))
+            source = TableSource(path, engine=source.engine, snapshot_of=source)
+        connection = stack.enter_context(closing(_connect_to(source)))
+        yield connection, source, open_source(connection, source)
 
 
 def open_source(connection: duckdb.DuckDBPyConnection, source: TableSource) -> Columns:
     """Creates the views `source` (the file) and `agreed` (the company's view of it); the columns of the latter, none
     for a JSON file without a record, which has none to speak of."""
     _check_file(source)
-    scan = _scan(source)
+    if source.kind in ARROW:
+        _register(connection, source)
+        scan: exp.Expression = exp.to_table("arrow")
+    elif source.kind in DUCKDB:
+        scan = _attached(connection, source)
+    else:
+        scan = _scan(source)
     columns = _described(connection, source, scan)
     if source.reader == "read_json" and _is_empty_json(connection, source, columns):
         return {}
@@ -111,10 +237,44 @@ def stamp(source: TableSource) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
+def identifiers(source: TableSource | DatabaseSource, dialect: str) -> list[str]:
+    """The parts of `table`, as the database has them: catalog, schema, name, or the last of these."""
+    text = source.table or ""
+    try:
+        table: exp.Expression = exp.maybe_parse(text, into=exp.Table, dialect=dialect)
+    except SqlglotError:
+        table = exp.null()
+    parts = [part for part in (table.args.get(key) for key in ("catalog", "db", "this")) if part]
+    is_plain = all(isinstance(part, exp.Identifier) for part in parts) and not table.args.keys() - {"catalog", "db", "this"}
+    if not parts or not is_plain or not isinstance(table, exp.Table):
+        raise DataError(f'{source.place}: `table` in node.toml is no name such as flights, public.flights or "My schema"."T"')
+    return [normalize_identifiers(part, dialect=dialect).name for part in parts]
+
+
+def no_such_table(source: TableSource | DatabaseSource, there: Sequence[str]) -> DataError:
+    more = ", ..." if len(there) > _SHOWN else ""
+    return DataError(f"{source.place}: there is no such table (there are: {', '.join(there[:_SHOWN])}{more})")
+
+
+def remove_snapshots(directory: Path) -> None:
+    """Those that a node left behind when it was ended in the midst of a query."""
+    for path in (directory / SNAPSHOTS).glob("*.parquet"):
+        path.unlink(missing_ok=True)
+
+
+def names_there(source: DatabaseSource, table: Table, there: Sequence[str]) -> list[str]:
+    """The database's own names of the columns of `table`, whose case does not matter."""
+    own = {name.lower(): name for name in there} | {name: name for name in there}
+    missing = [f"column {name} is missing (there are: {', '.join(there)})" for name in table.columns if name not in own]
+    if missing:
+        raise DataError(f"{source.place}: {'; '.join(missing)}")
+    return [own[name] for name in table.columns]
+
+
 def _check_file(source: TableSource) -> None:
     path = source.path
-    if not source.reader:
-        raise DataError(f"{path}: unknown kind of file; its name must end in {', '.join(READERS)}")
+    if not source.reader and source.kind not in (*ARROW, *DUCKDB):
+        raise DataError(f"{path}: unknown kind of file; its name must end in {', '.join((*READERS, *ARROW, *DUCKDB))}")
     if any(character in str(path.absolute()) for character in _GLOB):
         raise DataError(f"{path}: the engine takes * ? [ in a path for patterns: rename the file or its folder")
     if not path.exists():
@@ -125,16 +285,50 @@ def _check_file(source: TableSource) -> None:
         raise DataError(f"{path}: may not be read by this user: change its permissions")
 
 
+def _register(connection: duckdb.DuckDBPyConnection, source: TableSource) -> None:
+    """Makes an Arrow file, or stream, the view `arrow`. Nothing is mapped into memory: a file that is cut short while
+    it is read would end the process."""
+    try:
+        from parties.data import arrow
+    except ImportError:
+        raise DataError(f'{source.place}: an Arrow file needs pyarrow: install "comity[arrow]"') from None
+    table = arrow.open_file(source.path)
+    if table is None:
+        raise DataError(f"{source.place}: {_damaged(source)}")
+    _guarded(source, lambda: connection.register("arrow", table))
+
+
+def _attached(connection: duckdb.DuckDBPyConnection, source: TableSource) -> exp.Expression:
+    """The table of a DuckDB file, under the name that the file's own views have for it."""
+    with source.path.open("rb") as file:
+        if file.read(16) == b"SQLite format 3\0":
+            raise DataError(f'{source.place}: is a SQLite file: say source = "sqlite://{source.path.absolute()}" in node.toml')
+    *schema, name = identifiers(source, DIALECT)
+    path = exp.Literal.string(str(source.path.absolute())).sql(DIALECT)
+    _guarded(source, lambda: connection.execute(f"ATTACH {path} (READ_ONLY)"))
+    found = connection.execute(
+        "SELECT database_name, schema_name, name FROM duckdb_databases() JOIN (FROM (SELECT database_name, schema_name, "
+        "table_name AS name FROM duckdb_tables() UNION ALL SELECT database_name, schema_name, view_name FROM duckdb_views() "
+        "WHERE NOT internal)) USING (database_name) WHERE path IS NOT NULL ORDER BY ALL"
+    ).fetchall()
+    wanted = [(schema or ["main"])[-1].lower(), name.lower()]
+    for place in found:
+        if [part.lower() for part in place[1:]] == wanted and len(schema) < 2:
+            catalog, db, this = (exp.to_identifier(part, quoted=True) for part in place)
+            return exp.Table(this=this, db=db, catalog=catalog)
+    raise no_such_table(source, [name if schema == "main" else f"{schema}.{name}" for _, schema, name in found])
+
+
 def _scan(source: TableSource) -> exp.Expression:
     """The table function that reads the file."""
     options: dict[str, exp.Expression] = {}
     if source.reader == "read_parquet":
         options["hive_partitioning"] = exp.false()  # else a folder named `month=1` would become a column
-    elif source.is_text and source.view is None:
+    elif source.reader == "read_csv" and source.view is None:
         options["all_varchar"] = exp.true()  # the declared types say how to read the text, exactly
     else:
         options["sample_size"] = exp.Literal.number(-1)  # types are sniffed from all rows: none fails later
-    if source.is_text:
+    if source.reader == "read_csv":
         options["header"] = exp.true()
     arguments: list[exp.Expression] = [exp.Literal.string(str(source.path.absolute()))]
     arguments += [exp.EQ(this=exp.to_identifier(name), expression=value) for name, value in options.items()]
@@ -159,7 +353,7 @@ def _checked_view(source: TableSource) -> str:
     text = source.view
     statements = _guarded(source, lambda: duckdb.extract_statements(text), is_own_sql=True)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise DataError(f"{source.path}: its `sql` in node.toml must be one SELECT ... FROM source")
+        raise DataError(f"{source.place}: its `sql` in node.toml must be one SELECT ... FROM source")
     query: str = statements[0].query
     return query
 
@@ -176,12 +370,14 @@ def _guarded(source: TableSource, action: Callable[[], _Result], is_own_sql: boo
         return action()
     except duckdb.Error as error:
         # raised below, outside: the engine's error must not hang on ours, where a logged traceback would show it
-        failure = DataError(f"{source.path}: {_in_words(source, error, is_own_sql)}")
+        failure = DataError(f"{source.place}: {_in_words(source, error, is_own_sql)}")
     raise failure
 
 
 def _in_words(source: TableSource, error: duckdb.Error, is_own_sql: bool) -> str:
-    where = "the view (`sql` in node.toml)" if source.view is not None else "the file"
+    where = "the table" if source.table or source.snapshot_of else "the file"
+    if source.view is not None:
+        where = "the view (`sql` in node.toml)"
     if isinstance(error, duckdb.PermissionException):
         return f"{where} reads another file or an extension: it may read `source` and nothing else"
     if is_own_sql and isinstance(error, duckdb.ParserException | duckdb.BinderException | duckdb.CatalogException):
@@ -189,15 +385,22 @@ def _in_words(source: TableSource, error: duckdb.Error, is_own_sql: bool) -> str
         said = " ".join(str(error).split("\nLINE ")[0].split())
         return f"the view (`sql` in node.toml) is not valid: {said}"
     if isinstance(error, duckdb.OutOfMemoryException):
-        return f"{where} needs more memory than there is"
+        return f"{where} needs more memory than there is, or than `memory_limit` in node.toml gives"
+    if isinstance(error, duckdb.IOException) and "lock on file" in str(error):
+        return "another program has the file open for writing: run the query again once it has closed it"
+    if isinstance(error, duckdb.NotImplementedException) and source.kind in ARROW:
+        return "has a column of a type that the engine does not have: leave it out of the file"
     line = re.search(r"CSV Error on Line: (\d+)", str(error))
     if line:
         return f"line {line[1]} does not fit the other lines: its number of fields, its quotes or its encoding (UTF-8)"
     if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
         return f"{where} gives a value that cannot be converted to the type asked for: correct it, or use TRY_CAST"
     if isinstance(error, duckdb.IOException | duckdb.InvalidInputException | duckdb.SerializationException):
-        kind = source.path.suffix[1:].lower()
-        return f"cannot be read as {kind}: the file is damaged or of another kind" + (
-            ", or the view fails on one of its rows" if source.view is not None else ""
-        )
+        return _damaged(source)
     return f"{where} fails in the engine ({type(error).__name__})"
+
+
+def _damaged(source: TableSource) -> str:
+    return f"cannot be read as {source.kind[1:]}: the file is damaged or of another kind" + (
+        ", or the view fails on one of its rows" if source.view is not None else ""
+    )

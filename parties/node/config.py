@@ -1,17 +1,21 @@
 """node.toml: what is one company's own. Paths are relative to the file."""
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mpc.errors import ComityError
-from parties.data.home import TableSource
+from parties.data.home import DatabaseSource, TableSource
+from parties.data.source import DUCKDB, EngineSettings, is_url, shown
 from parties.spec.load import explain_validation
 
 FILE = "node.toml"
+SMALLEST_MB = 32
+"""With less, the engine does not even start."""
 
 
 def _path(text: str) -> str:
@@ -26,16 +30,58 @@ def _port(listen: str) -> str:
     return listen
 
 
+def _size(text: str) -> str:
+    found = re.fullmatch(r"([0-9]{1,6}) ?(MB|MiB|GB|GiB|TB|TiB)", text)
+    if not found or (found[2].startswith("M") and int(found[1]) < SMALLEST_MB) or int(found[1]) == 0:
+        raise ValueError(f'must be a size such as "2 GB" or "500 MB", and {SMALLEST_MB} MB or more')
+    return text
+
+
+class EngineStanza(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    memory_limit: Annotated[
+        Annotated[str, AfterValidator(_size)] | None,
+        Field(description='the most memory for the rows of one table, such as `"2 GB"`: a query that needs more is refused; by '
+        "default, 80 % of the machine's"),
+    ] = None
+    threads: Annotated[
+        int | None, Field(description="for one query; by default 4, or as many as there are cores", ge=1, le=1024)
+    ] = None
+
+
 class TableStanza(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     source: Annotated[
-        str, Field(description="the data: a Parquet, CSV or JSON file", min_length=1), AfterValidator(_path)
+        str,
+        Field(
+            description="the data: a Parquet, CSV, JSON, Arrow or DuckDB file, or a database's URL, in which `${NAME}` is an "
+            "environment variable",
+            min_length=1,
+        ),
+        AfterValidator(_path),
     ]
+    table: Annotated[
+        str | None, Field(description="in a database or a DuckDB file, the table or view: `public.flights`", min_length=1)
+    ] = None
     sql: Annotated[
         str | None,
-        Field(description="this company's own view that gives the agreed columns: `SELECT ... FROM source`"),
+        Field(
+            description="this company's own view that gives the agreed columns: `SELECT ... FROM source`; a database runs it "
+            "itself, in its own SQL"
+        ),
     ] = None
+
+    @model_validator(mode="after")
+    def _has_one_table(self) -> Self:
+        is_database = is_url(self.source) or Path(self.source).suffix.lower() in DUCKDB
+        place = shown(self.source) if is_url(self.source) else self.source
+        if is_database and self.table is None:
+            raise ValueError(f'{place} has many tables: say which, for instance table = "public.flights"')
+        if self.table is not None and not is_database:
+            raise ValueError(f"table is for databases: the file {place} is one table, so leave it out")
+        return self
 
 
 class NodeFile(BaseModel):
@@ -52,6 +98,7 @@ class NodeFile(BaseModel):
     deadline: Annotated[
         float, Field(description="seconds of a peer's silence after which a session fails", ge=1, le=3600, strict=False)
     ] = 20
+    engine: Annotated[EngineStanza, Field(description="what the node's engine, DuckDB, may use")] = EngineStanza()
     tables: Annotated[dict[str, TableStanza], Field(description="where this company's part of each table is")] = {}
 
 
@@ -61,7 +108,7 @@ class Config:
     name: str
     listen: str
     deadline: float
-    tables: dict[str, TableSource]
+    tables: dict[str, TableSource | DatabaseSource]
 
 
 def read_config(directory: Path) -> Config:
@@ -81,8 +128,16 @@ def read_config(directory: Path) -> Config:
     except ValidationError as error:
         problems = explain_validation(error, NodeFile)
         raise ComityError("\n".join(f"{file}: {problem}" for problem in problems)) from None
-    tables = {name: TableSource(directory / table.source, table.sql) for name, table in parsed.tables.items()}
+    engine = EngineSettings(parsed.engine.memory_limit, parsed.engine.threads)
+    tables = {name: _source(directory, table, engine) for name, table in parsed.tables.items()}
     return Config(directory, parsed.name, parsed.listen, parsed.deadline, tables)
+
+
+def _source(directory: Path, stanza: TableStanza, engine: EngineSettings) -> TableSource | DatabaseSource:
+    if is_url(stanza.source):
+        assert stanza.table is not None
+        return DatabaseSource(stanza.source, stanza.table, directory, stanza.sql, engine)
+    return TableSource(directory / stanza.source, stanza.sql, stanza.table, engine)
 
 
 def starting_config(name: str, listen: str) -> str:
@@ -91,6 +146,7 @@ def starting_config(name: str, listen: str) -> str:
         f'name = "{name}"\nlisten = "{listen}"\n\n'
         "# Where this company's part of each table of the spec is, for instance:\n"
         "# [tables.flights]\n"
-        '# source = "flights.parquet"           # Parquet, CSV or JSON, relative to this file\n'
+        '# source = "flights.parquet"           # a Parquet, CSV, JSON, Arrow or DuckDB file, or the URL of a database\n'
+        '# table = "public.flights"             # in a DuckDB file or a database\n'
         '# sql = "SELECT ... FROM source"       # optional: a view of your own that gives the agreed columns\n'
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from mpc.algebra import Array
 from mpc.context import Context
-from parties.data.home import TableSource, compute
+from parties.data.home import DatabaseSource, TableSource, compute
 from parties.node.report import report
 from protocols.planning.execute import execute, prepare
 from protocols.planning.plan import Plan
@@ -32,7 +32,7 @@ class Phases:
             self._tell(phase)
 
 
-def home_vectors(plan: Plan, me: str, sources: Mapping[str, TableSource]) -> list[Array | None]:
+def home_vectors(plan: Plan, me: str, sources: Mapping[str, TableSource | DatabaseSource]) -> list[Array | None]:
     """This company's totals for each task of the plan; None where it holds no such table. DataError where its data
     do not meet the spec: nothing has been shared by then."""
     return [

@@ -16,6 +16,7 @@ from mpc.schemes import Scheme
 from mpc.schemes.named import schemes
 from mpc.triples.dealer import DealerTriples, deal
 from parties.data.home import DataError, check_source
+from parties.data.source import remove_snapshots
 from parties.governance.approval import DEALER_NAME, Approval, Membership
 from parties.node.agreement import PROPOSAL_BYTES, Attempt, Terms, agree, context, dials, new_proposal, party_ids
 from parties.node.config import read_config
@@ -51,6 +52,7 @@ class ServingNode:
         self._links: list[Callable[[], None]] = []
         member = self.approval.current()
         self.endpoint = Endpoint(self.identity, self.config.listen, self)
+        remove_snapshots(directory)  # by now, no other node serves from this folder
         log.info("listening", extra=fields(name=member.me, address=self.endpoint.address))
         self._take_up(member)
         threading.Thread(target=self._watch, args=(member.spec.digest,), name="approvals", daemon=True).start()
