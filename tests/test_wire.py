@@ -1,5 +1,6 @@
 """Attacks on the wire: wrong certificates, replayed and altered messages, nonsense, floods."""
 
+import ctypes
 import socket
 import ssl
 import subprocess
@@ -476,3 +477,27 @@ def test_very_many_bytes_are_read_as_protobuf_reads_them() -> None:
 
 def test_a_data_frame_prints_no_payload() -> None:
     assert "secret" not in repr(data(b"secret"))
+
+
+FAULTS = """
+import resource
+from parties.wire.memory import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        del [bytearray(512 << 10) for _ in range(100)][:]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+usual = faults()
+keep_freed_memory()
+faults()
+print(usual, faults())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
+def test_the_memory_of_large_messages_is_used_again() -> None:
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    usual, kept = map(int, done.stdout.split())
+    assert kept < 1000 < usual

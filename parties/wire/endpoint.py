@@ -17,6 +17,7 @@ import grpc
 from mpc.errors import ComityError
 from parties.wire.frames import LARGEST_FRAME, Frame, decode, encode
 from parties.wire.identity import Identity, caller, client_credentials, fingerprint, server_credentials
+from parties.wire.memory import keep_freed_memory
 from parties.wire.stream import PeerStream, Session
 from parties.wire.v1 import party_pb2 as pb
 from parties.wire.v1 import party_pb2_grpc as rpc
@@ -126,6 +127,7 @@ class Endpoint:
     """Serves one port. `address` is the one it got (a port of 0 is replaced by a free one)."""
 
     def __init__(self, identity: Identity, listen: str, handlers: Handlers) -> None:
+        keep_freed_memory()
         self._identity, self._handlers = identity, handlers
         self._channels: dict[tuple[str, bytes], grpc.Channel] = {}
         self._calls: Counter[str] = Counter()
