@@ -142,7 +142,12 @@ def test_help_lists_the_commands_and_imports_none_of_what_they_need() -> None:
     *said, imported = done.stdout.splitlines()
     assert imported == "[]"
     listed = [line.split()[0] for line in said[said.index("Commands:") + 1 :] if line.startswith("  ") and line[2] != " "]
-    assert listed == ["init", "check", "explain", "approve", "node", "run", "demo", "bench"]
+    assert listed == ["init", "check", "explain", "schema", "approve", "node", "run", "demo", "bench"]
+
+
+def test_the_schemas_for_editors() -> None:
+    assert {"parties", "tables", "queries"} <= json.loads(succeeds("schema"))["properties"].keys()
+    assert {"listen", "tables", "engine"} <= json.loads(succeeds("schema", "--node-file"))["properties"].keys()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -655,7 +660,7 @@ def test_the_json_object_is_as_agreed(running: Cluster) -> None:
     assert said.count("\n") == 1
     result = json.loads(said)
     assert sorted(result) == sorted([
-        "query", "digest", "columns", "group_by", "rows", "error_bound", "disclosed", "cost", "parties", "scheme", "algebra",
+        "query", "digest", "columns", "group_by", "rows", "error_bound", "adjusted", "disclosed", "cost", "parties", "scheme", "algebra",
         "assumptions",
     ])  # fmt: skip
     assert result["query"] == "totals"

@@ -51,7 +51,8 @@ def test_tutorial(tmp_path: Path) -> None:
     assert "did you mean amount?" in out
     assert re.search(r"64\.70\s*│\s*6\s*│\s*796\.00", out)
     assert '"rows": [["64.70", 6, "796.00"]]' in out
-    assert re.search(r"letter\s*│\s*4\s*│\s*12\.45\s*│\n│\s*e-mail\s*│\s*2\s*│\s*7\.45", out)
+    assert re.search(r"letter\s*│\s*2\s*│\s*5\.0\s*│\n│\s*e-mail\s*│\s*2\s*│\s*7\.45", out)
+    assert "adjusted: 0 values of amount in purchases clamped to its bounds" in out
     assert "approved different specs" in out
     assert re.search(r"14\.90\s*│\s*2\s*│\s*298\.00", out)
 
