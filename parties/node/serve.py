@@ -145,7 +145,7 @@ class ServingNode:
         if len(hello.proposal) != PROPOSAL_BYTES:
             return "a proposal of no meaning"
         if hello.initiator == member.me and not is_known:
-            return f"{member.me} has not proposed this session"
+            return f"{member.me} has not proposed this session, or has ended it"
         if hello.purpose == "protocol":
             if not member.is_dealer:
                 return "a running `comity node` serves queries alone; stop it, and join the library session in its stead"
