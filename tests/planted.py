@@ -22,9 +22,9 @@ _MARKERS = {
 }
 _SHAPES = {
     "hex of 16 bytes or more": re.compile(r"[0-9a-fA-F]{32,}"),
-    "base64 of a seed": re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{43}="),
+    "base64 of a seed": re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}="),
     "bytes as Python writes them": re.compile(r"(\\x[0-9a-f]{2}.{0,3}){4}"),
-    "a residue, such as a share": re.compile(r"(?<![0-9a-zA-Z])-?[0-9]{16,}"),
+    "a residue, such as a share": re.compile(r"(?<![0-9a-zA-Z])-?[0-9]{17,}"),
 }
 
 
