@@ -62,7 +62,7 @@ class Proxy:
 
     def wait_until_held(self, way: Way, links: int) -> None:
         with self._changed:
-            held = self._changed.wait_for(lambda: self.held(way) >= links, 30)
+            held = self._changed.wait_for(lambda: self.held(way) >= links, 60)
             assert held, f"{[link.passed for link in self._links]} bytes passed, {self._gates}"
 
     def cut(self) -> None:

@@ -175,7 +175,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
         companies.approve()
         companies.start()
         for name in companies.everybody:
-            companies.wait_for_log(name, "approved spec")
+            companies.wait_for_log(name, "approved spec", 120)
         companies.answers("join")  # all are connected from now on
         yield companies
         assert set(companies.stop().values()) == {0}

@@ -79,7 +79,7 @@ def soak(folder: Path) -> list[str]:
             return {name: use_of(process.pid) for name, process in companies.processes.items()}
 
         for name in companies.everybody:
-            companies.wait_for_log(name, "approved spec")
+            companies.wait_for_log(name, "approved spec", 120)
         for number in range(WARM):
             ask(number)
         before = in_use()
