@@ -283,6 +283,16 @@ def test_a_delay_within_the_deadline_changes_nothing(nodes: Nodes, phase: str) -
 
 
 @pytest.mark.slow
+def test_a_query_that_takes_a_minute_at_home_goes_on(nodes: Nodes) -> None:
+    asked = reach(nodes, PHASES["local"])
+    nodes.proxies["alpha"].heal()
+    wait([asked], 60)
+    assert not asked.done()
+    nodes.proxies["alpha"].cut()
+    others_name_it(nodes, PHASES["local"], asked)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["alpha", "dealer"])
 @pytest.mark.parametrize("way", ["out", "in"])
 @pytest.mark.parametrize("query", ANSWERS)
