@@ -19,7 +19,7 @@ def no_log_shows_a_secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Searches, at the end, all logs of this process's tests: of the nodes they started (files in their folders), of
     nodes within this process, and what commands said, but for the answers."""
     folder = tmp_path_factory.getbasetemp()
-    handler = logging.FileHandler(folder / "comity.log")
+    handler = logging.FileHandler(folder / planted.OWN_LOG)
     log = logging.getLogger("comity")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -30,7 +30,7 @@ def no_log_shows_a_secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         command = list(map(str, process.args)) if isinstance(process.args, list | tuple) else []
         if command[: len(COMITY)] == list(COMITY):
             answers = command[len(COMITY)] in ("run", "demo")
-            with (folder / "commands.said").open("ab") as file:
+            with (folder / planted.SAID).open("ab") as file:
                 for text in (err,) if answers else (out, err):
                     file.write(text if isinstance(text, bytes) else (text or "").encode())
         return out, err

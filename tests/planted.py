@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -12,8 +12,10 @@ NUMBER = 7_368_787
 """Values that begin with the same digits but the last are planted as well."""
 TEXT = "quixotic kumquat"
 
-LOGS = ("log", "*.log", "*.said")
-"""Names of the files: nodes' logs, this process's own, and what commands said."""
+OWN_LOG, SAID = "comity.log", "commands.said"
+"""The log of nodes within the tests' process, in which tests also make up what peers say, and what commands said, which
+has certificates and a spec's long numbers: these two are searched for markers and keys, not for what looks like one."""
+LOGS = ("log", "*.log", SAID)
 
 _MARKERS = {
     "a planted number": re.compile(rf"(?<![0-9a-f]){str(NUMBER)[:-1]}[0-9]+(?![0-9a-f])"),
@@ -30,19 +32,22 @@ _SHAPES = {
 
 def found_in(folder: Path) -> list[str]:
     """Each place below `folder` where a log shows what it must not, without the thing itself."""
-    secrets = {**_MARKERS, **dict(_keys(folder))}
+    keys = dict(_keys(folder))
     digests = re.compile("|".join({file.read_text().strip() for file in folder.rglob("approved.sha256")} or {"$^"}))
     found = []
     for file in sorted({file for pattern in LOGS for file in folder.rglob(pattern)}):
-        # what a command says has certificates, and a spec's long numbers
-        looked_for = secrets if file.suffix == ".said" else {**secrets, **_SHAPES}
-        for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
-            public = digests.sub("", line)
-            found += [f"{file}, line {number}: {what}" for what, pattern in looked_for.items() if pattern.search(public)]
+        text = digests.sub("", file.read_text(errors="replace"))
+        patterns = _MARKERS if file.name in (SAID, OWN_LOG) else {**_MARKERS, **_SHAPES}
+        shown = {form: what for form, what in keys.items() if form in text}
+        for number, line in enumerate(text.splitlines(), 1):
+            whats = [what for what, pattern in patterns.items() if pattern.search(line)]
+            whats += {what for form, what in shown.items() if form in line}
+            found += [f"{file}, line {number}: {what}" for what in whats]
     return found
 
 
-def _keys(folder: Path) -> Iterator[tuple[str, re.Pattern[str]]]:
+def _keys(folder: Path) -> Iterator[tuple[str, str]]:
+    """The forms in which a log could show a private key, and whose it is."""
     for file in folder.rglob("key.pem"):
         pem = file.read_bytes()
         try:
@@ -53,9 +58,6 @@ def _keys(folder: Path) -> Iterator[tuple[str, re.Pattern[str]]]:
         scalar = key.private_numbers().private_value
         raw = scalar.to_bytes(32, "big")
         # the last line of the PEM is of the public key alone, which is in the certificate as well
-        forms = [*pem.decode().splitlines()[1:3], raw.hex(), raw.hex().upper(), base64.b64encode(raw).decode(), repr(raw)[2:-1]]
-        yield f"the key in {file.parent.name}", _any_of([*forms, str(scalar)])
-
-
-def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    return re.compile("|".join(map(re.escape, texts)))
+        texts = [*pem.decode().splitlines()[1:3], raw.hex(), raw.hex().upper(), base64.b64encode(raw).decode(), repr(raw)[2:-1]]
+        for text in (*texts, str(scalar)):
+            yield text, f"the key in {file.parent}"

@@ -69,9 +69,9 @@ def test_a_key_is_found_in_each_form(node: Path) -> None:
     scalar = serialization.load_pem_private_key(pem, None).private_numbers().private_value
     raw = scalar.to_bytes(32, "big")
     for form in (*pem.decode().splitlines()[1:3], raw.hex(), base64.b64encode(raw).decode(), str(raw), str(scalar)):
-        (node / "commands.said").write_text(f"key: {form}\n")
-        assert planted.found_in(node.parent) == [f"{node / 'commands.said'}, line 1: the key in alpha"]
-    (node / "commands.said").unlink()
+        (node / planted.SAID).write_text(f"key: {form}\n")
+        assert planted.found_in(node.parent) == [f"{node / planted.SAID}, line 1: the key in {node}"]
+    (node / planted.SAID).unlink()
 
 
 def test_a_leak_fails_the_whole_run(tmp_path: Path) -> None:
@@ -79,5 +79,5 @@ def test_a_leak_fails_the_whole_run(tmp_path: Path) -> None:
     done = subprocess.run([*command, str(Path(__file__).parent / "leaking.py")], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.search(r"secrets in logs:\n.*comity\.log, line 1: a planted text$", done.stdout, re.MULTILINE), done.stdout
-    for log in (tmp_path / "inner").rglob("comity.log"):
+    for log in (tmp_path / "inner").rglob(planted.OWN_LOG):
         log.unlink()
