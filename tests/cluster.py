@@ -5,10 +5,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
+from proxy import Proxy
 
 from parties.cli.demo import COMITY, free_ports
 from parties.governance.approval import approve
@@ -23,7 +24,8 @@ def comity(*arguments: object, **kwargs: object) -> subprocess.CompletedProcess[
 
 
 class Cluster:
-    """`names` are the parties; where `triples` is "dealer" there is a dealer as well. Nothing is approved yet."""
+    """`names` are the parties; where `triples` is "dealer" there is a dealer as well. Nothing is approved yet. Others
+    reach the nodes in `proxied` through `proxies[name]` alone."""
 
     def __init__(
         self,
@@ -36,17 +38,21 @@ class Cluster:
         tables: str = "",
         queries: str = "",
         deadline: float = 20,
+        proxied: Sequence[str] = (),
     ) -> None:
         self.folder, self.parties = folder, sorted(names)
         self.scheme, self.triples = scheme, triples
         n = len(self.parties)
         self.colluding = colluding or (n - 1 if scheme == "additive" else (n - 1) // 2)
         self.everybody = [*self.parties, *(["dealer"] if triples == "dealer" else [])]
-        self.ports = dict(zip(self.everybody, free_ports(len(self.everybody)), strict=True))
+        ports = iter(free_ports(len(self.everybody) + len(proxied)))
+        self.ports = dict(zip(self.everybody, ports, strict=False))
+        listen = {**self.ports, **dict(zip(proxied, ports, strict=True))}
+        self.proxies = {name: Proxy(self.ports[name], listen[name]) for name in proxied}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         for name in self.everybody:
             identity.create(self[name], name)
-            config = starting_config(name, f"127.0.0.1:{self.ports[name]}") + f"deadline = {deadline}\n"
+            config = starting_config(name, f"127.0.0.1:{listen[name]}") + f"deadline = {deadline}\n"
             (self[name] / "node.toml").write_text(config)
         self.spec = folder / "comity.toml"
         self.write_spec(tables, queries)
@@ -128,3 +134,5 @@ class Cluster:
         for process in self.processes.values():
             process.kill()
             process.wait()
+        for proxy in self.proxies.values():
+            proxy.close()

@@ -1,6 +1,7 @@
 """What one company computes at home: the vector of a `HomeTask`, exactly, from its own table."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import duckdb
 import numpy as np
@@ -11,13 +12,13 @@ from mpc.algebra import Array
 from parties.data.check import check_first_rows, check_rows
 from parties.data.encode import Encoded, WrongType, code, encode, with_raw
 from parties.data.render import all_of, any_of, cast, column, integer, is_narrow, render
-from parties.data.source import Columns, DatabaseSource, DataError, TableSource, opened, run, stamp
+from parties.data.source import Columns, DatabaseSource, DataError, TableSource, Working, opened, run, stamp
 from protocols.expression import Reference
 from protocols.planning.task import Adjustment, HomeTask, Key
 from protocols.statistics.base import Measure
 from protocols.tables import Table
 
-__all__ = ["DataError", "DatabaseSource", "TableSource", "check_source", "compute"]
+__all__ = ["DataError", "DatabaseSource", "TableSource", "Working", "check_source", "compute"]
 
 _TAKEN = {
     "integer": "an integer or DECIMAL type",
@@ -30,10 +31,10 @@ _TAKEN = {
 }
 
 
-def compute(task: HomeTask, source: TableSource | DatabaseSource) -> Array:
+def compute(task: HomeTask, source: TableSource | DatabaseSource, working: Working = nullcontext) -> Array:
     """The totals of `task`, in its order: `int64` where their proven ranges allow, else Python integers. DataError
     where the table, in any of its rows, is not as agreed."""
-    with opened(source, task.table) as (connection, file, columns):
+    with opened(source, task.table, working) as (connection, file, columns):
         is_narrow_task = all(is_narrow(task.largest(measure)) for measure in task.measures)
         vector = np.zeros(task.size, dtype=np.int64 if is_narrow_task else object)
         if not columns:

@@ -7,7 +7,7 @@ first copied to a file (`snapshot.py`). The engine's own messages may quote valu
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +30,9 @@ SNAPSHOTS = "snapshots"
 
 Columns = dict[str, duckdb.sqltypes.DuckDBPyType]
 """Names and types, in the engine's words."""
+
+Working = Callable[[Callable[[], object]], AbstractContextManager[object]]
+"""Entered while the engine works; gets what makes the engine stop, from any thread."""
 
 _Result = TypeVar("_Result")
 _THREADS = 4
@@ -184,7 +187,7 @@ def _connect_to(source: TableSource) -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def opened(
-    source: TableSource | DatabaseSource, table: Table, *, is_preview: bool = False
+    source: TableSource | DatabaseSource, table: Table, working: Working = nullcontext, *, is_preview: bool = False
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, TableSource, Columns]]:
     """`source` as views of a connection (see `open_source`), for the columns of `table`; what was opened for it is
     closed at the end. For a preview, a database gives no more than the types need."""
@@ -194,10 +197,15 @@ def opened(
                 from parties.data.snapshot import snapshot
             except ImportError:
                 raise DataError(f'{source.place}: a database needs more packages: install "comity[databases]"') from None
-            path = stack.enter_context(snapshot(source, table, is_preview))
+            with working(lambda: None):  # which ends with the copy: drivers have no common way to be stopped
+                path = stack.enter_context(snapshot(source, table, is_preview))
             source = TableSource(path, engine=source.engine, snapshot_of=source)
         connection = stack.enter_context(closing(_connect_to(source)))
-        yield connection, source, open_source(connection, source)
+        stack.enter_context(working(connection.interrupt))
+        try:
+            yield connection, source, open_source(connection, source)
+        except duckdb.InterruptException:
+            raise DataError(f"{source.place}: its engine was stopped") from None
 
 
 def open_source(connection: duckdb.DuckDBPyConnection, source: TableSource) -> Columns:

@@ -13,7 +13,7 @@ from mpc.randomness import derive, fresh_seed
 from mpc.schemes import DEALER, PartyId, Scheme
 from parties.governance.approval import DEALER_NAME, Membership
 from parties.wire.endpoint import PATIENCE, Node, Unreachable
-from parties.wire.stream import AGREEMENT, PeerStream, Session, SessionFailed, StreamChannel, spec_differs
+from parties.wire.stream import AGREEMENT, BEAT, PeerStream, Session, SessionFailed, StreamChannel, spec_differs
 from parties.wire.v1 import party_pb2 as pb
 
 NONCE_BYTES = 32
@@ -166,7 +166,11 @@ def _hear(session: Session, streams: Mapping[str, PeerStream], me: str, terms: T
     try:
         with session.changed:
             # a peer's beats buy it no time here: it has nothing yet to be busy with, but waiting for others to come
-            session.wait(settled, patience + session.deadline)
+            until = time.monotonic() + patience + session.deadline
+            while not session.wait(settled, BEAT) and time.monotonic() < until:
+                for name, stream in streams.items():
+                    if stream.hello is None and stream.is_silent:
+                        raise session.silence(name, AGREEMENT)
         for name, stream in streams.items():
             if stream.hello is None and not differ():
                 raise session.lost(name, AGREEMENT, f"{name} did not say what it agrees to, for {patience + session.deadline:g} s")

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from mpc.algebra import Array
 from mpc.context import Context
-from parties.data.home import DatabaseSource, TableSource, compute
+from parties.data.home import DatabaseSource, TableSource, Working, compute
 from parties.node.report import report
 from protocols.planning.execute import execute, prepare
 from protocols.planning.plan import Plan
@@ -32,11 +33,13 @@ class Phases:
             self._tell(phase)
 
 
-def home_vectors(plan: Plan, me: str, sources: Mapping[str, TableSource | DatabaseSource]) -> list[Array | None]:
+def home_vectors(
+    plan: Plan, me: str, sources: Mapping[str, TableSource | DatabaseSource], working: Working = nullcontext
+) -> list[Array | None]:
     """This company's totals for each task of the plan; None where it holds no such table. DataError where its data
     do not meet the spec: nothing has been shared by then."""
     return [
-        compute(task, sources[task.table.name]) if me in task.table.holders else None for task in plan.tasks
+        compute(task, sources[task.table.name], working) if me in task.table.holders else None for task in plan.tasks
     ]
 
 

@@ -26,7 +26,7 @@ from parties.node.report import write
 from parties.spec.problems import nearest
 from parties.wire import identity
 from parties.wire.endpoint import Endpoint, Node
-from parties.wire.stream import PeerStream, Session, SessionFailed, as_failure, plain
+from parties.wire.stream import HOME, PeerStream, Session, SessionFailed, as_failure, plain
 from parties.wire.v1 import party_pb2 as pb
 from protocols.planning.plan import Plan
 
@@ -145,7 +145,7 @@ class ServingNode:
         if len(hello.proposal) != PROPOSAL_BYTES:
             return "a proposal of no meaning"
         if hello.initiator == member.me and not is_known:
-            return f"{member.me} has not proposed this session"
+            return f"{member.me} has not proposed this session, or has ended it"
         if hello.purpose == "protocol":
             if not member.is_dealer:
                 return "a running `comity node` serves queries alone; stop it, and join the library session in its stead"
@@ -296,19 +296,21 @@ class ServingNode:
         log.info("agreed", extra=fields(query=name, initiator=initiator, session=session_id.hex()[:16]))
         triples = DealerTriples() if plan.triples else None
         ctx = context(member, attempt.session, session_id, keys, plan.scheme, triples)
-        result = run_query(ctx, plan, spec.digest, lambda: self._at_home(plan, member), tell)
+        result = run_query(ctx, plan, spec.digest, lambda: self._at_home(plan, member, attempt.session), tell)
         if result is not None and initiator != member.me:
             file = write(result, self.directory, session_id)
             log.info("wrote the answer", extra=fields(query=name, file=str(file)))
         return result
 
-    def _at_home(self, plan: Plan, member: Membership) -> list[Array | None]:
+    def _at_home(self, plan: Plan, member: Membership, session: Session) -> list[Array | None]:
         try:
             for task in plan.tasks:
                 if member.me in task.table.holders and task.table.name not in self.config.tables:
                     raise DataError(self._lacks(task.table.name))
-            return home_vectors(plan, member.me, self.config.tables)
+            return home_vectors(plan, member.me, self.config.tables, lambda stop: session.working(HOME, stop))
         except DataError as error:
+            if session.failure is not None:  # the engine was stopped
+                raise session.failure from None
             raise SessionFailed(
                 f"{member.me} cannot answer: {error}", pb.Abort.CANNOT_ANSWER, member.me
             ) from None

@@ -47,7 +47,7 @@ _COMMON = [
 _SERVER = [
     *_COMMON,
     ("grpc.so_reuseport", 0),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
 ]
 _CLIENT = [

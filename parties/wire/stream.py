@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import grpc
@@ -24,6 +25,7 @@ MAILBOX = 16 << 20
 FRAME_OVERHEAD = 1024
 """Bytes of memory that a frame takes beside its own, which is much where a peer sends very many small ones."""
 AGREEMENT = "the agreement"
+HOME = "the home query"
 BEAT = 1.0
 LONGEST = 3600.0
 """Seconds that one wait may last, however busily the peer beats."""
@@ -151,9 +153,7 @@ class Session:
                     if now - since > LONGEST:
                         raise self.lost(peer.name, where, f"{peer.name} was busy for {LONGEST:g} s at {where}")
                     if now - peer.heard > self.deadline:
-                        raise self.lost(
-                            peer.name, where, f"{peer.name} sent nothing for {self.deadline:g} s at {where}"
-                        )
+                        raise self.silence(peer.name, where)
                     stuck_since = (stuck_since or now) if self._circular(peer) else None
                     if stuck_since is not None and now - stuck_since > self.deadline:
                         raise self.lost(
@@ -161,6 +161,33 @@ class Session:
                         )
             finally:
                 self.waiting_for = ""
+
+    @contextmanager
+    def working(self, where: str, stop: Callable[[], object]) -> Iterator[None]:
+        """Within, this node is busy by itself, and waits for no peer. One that is silent until the deadline fails the
+        session all the same; `stop` is to end the work once the session has failed."""
+        at_work = True
+
+        def watch() -> None:
+            with self.changed:
+                while at_work:
+                    silent = next((peer for peer in self.streams.values() if peer.is_silent), None)
+                    if self.failure is not None:
+                        stop()  # again and again: it may have come between two pieces of the work
+                        self.changed.wait(0.1)
+                    elif silent is not None:
+                        self.fail(self.silence(silent.name, where))
+                    else:
+                        self.changed.wait(BEAT)
+
+        self.step = where
+        threading.Thread(target=watch, name=f"watch {where}", daemon=True).start()
+        try:
+            yield
+        finally:
+            with self.changed:
+                at_work = False
+                self.changed.notify_all()
 
     def _circular(self, peer: "PeerStream") -> bool:
         name = peer.name
@@ -174,6 +201,9 @@ class Session:
 
     def lost(self, culprit: str, where: str, message: str) -> SessionFailed:
         return SessionFailed(message, pb.Abort.LOST, culprit, where)
+
+    def silence(self, culprit: str, where: str) -> SessionFailed:
+        return self.lost(culprit, where, f"{culprit} sent nothing for {self.deadline:g} s at {where}")
 
 
 class PeerStream:
@@ -230,6 +260,12 @@ class PeerStream:
         return pb.Beat(waiting_for=self.session.waiting_for)
 
     # ---- from the peer
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing has come until the deadline, though there is room for it and more is to come."""
+        silence = time.monotonic() - self.heard
+        return silence > self.session.deadline and not self.ended and self._held < MAILBOX
 
     def read(self, frames: Iterator[Frame]) -> None:
         """Files what comes until the stream ends; runs in a thread of its own."""
