@@ -62,7 +62,7 @@ SPU = Peer("SPU 0.9.5", (("spu==0.9.5", "jax==0.4.34", "numpy==1.26.4"),), "benc
 RESHARING, DEALT, ADDITIVE = (
     "shamir over GF(2^61-1), gRPC", "additive over Z_2^64, dealt in the run, gRPC", "additive over Z_2^64, gRPC"
 )  # fmt: skip
-FIRST = "over Z_2^64, triples by the first party"
+FIRST = "over Z_2^64, first party deals"
 WORKS = (
     Work(MPYC, "multiply", 3, "", "Shamir over GF(2^61-1), resharing, TLS", RESHARING, part=16),
     Work(MPYC, "sum", 3, "", "Shamir over GF(2^61-1), TLS", ADDITIVE, part=16),
