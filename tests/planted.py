@@ -29,14 +29,19 @@ _SHAPES = {
     "a residue, such as a share": re.compile(r"(?<![0-9a-zA-Z])-?[0-9]{17,}"),
 }
 
+_APPROVED = re.compile(r"approved spec.*digest\W+([0-9a-f]{64})\b")
+
 
 def found_in(folder: Path) -> list[str]:
     """Each place below `folder` where a log shows what it must not, without the thing itself."""
     keys = dict(_keys(folder))
-    digests = re.compile("|".join({file.read_text().strip() for file in folder.rglob("approved.sha256")} or {"$^"}))
+    texts = {file: file.read_text(errors="replace") for pattern in LOGS for file in folder.rglob(pattern)}
+    approved = {file.read_text(errors="replace").strip() for file in folder.rglob("approved.sha256")}
+    approved.update(digest for text in texts.values() for digest in _APPROVED.findall(text))  # also before the last time
     found = []
-    for file in sorted({file for pattern in LOGS for file in folder.rglob(pattern)}):
-        text = digests.sub("", file.read_text(errors="replace"))
+    for file, text in sorted(texts.items()):
+        for digest in approved:
+            text = text.replace(digest, "")
         patterns = _MARKERS if file.name in (SAID, OWN_LOG) else {**_MARKERS, **_SHAPES}
         shown = {form: what for form, what in keys.items() if form in text}
         for number, line in enumerate(text.splitlines(), 1):

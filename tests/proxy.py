@@ -17,6 +17,7 @@ class _Link:
         self.passed: dict[Way, int] = {"out": 0, "in": 0}
         self.held: set[Way] = set()
         self.to_flip: set[Way] = set()
+        self.is_spoilt = False  # a bit was flipped
         self.is_closed = False
 
     def close(self) -> None:
@@ -74,12 +75,15 @@ class Proxy:
             self._changed.notify_all()
 
     def heal(self) -> None:
+        """What passes from now on passes unharmed; spoilt connections are gone, for TLS must end them."""
         with self._changed:
             self._gates.clear()
             self._is_cut = False
             for link in self._links:
                 link.to_flip.clear()
             self._changed.notify_all()
+            ended = self._changed.wait_for(lambda: not any(link.is_spoilt for link in self._links), 60)
+            assert ended, "a flipped bit ended no connection"
 
     def close(self) -> None:
         self.cut()
@@ -139,4 +143,5 @@ class Proxy:
             if way in link.to_flip:
                 link.to_flip.discard(way)
                 part[0] ^= 1
+                link.is_spoilt = True
             return bytes(part)

@@ -174,24 +174,23 @@ def test_a_peer_that_is_not_up_is_tried_and_named(tmp_path: Path) -> None:
         assert cluster.result("totals", "gamma")["query"] == "totals"
 
 
-@pytest.mark.parametrize("victim", ["beta", "gamma"])
-def test_a_peer_that_stalls_or_dies_ends_the_session_and_the_query_runs_again(tmp_path: Path, victim: str) -> None:
+def test_a_node_that_is_to_dial_and_stalls_or_dies_is_named_and_the_query_runs_again(tmp_path: Path) -> None:
     with trading(tmp_path, deadline=3) as cluster:
         cluster.approve()
         cluster.start()
         cluster.result("totals", "alpha")
-        cluster.signal(victim, signal.SIGSTOP)
+        cluster.signal("gamma", signal.SIGSTOP)
         started = time.monotonic()
         stalled = cluster.run("totals", "alpha")
         assert stalled.returncode == 1
-        assert victim in stalled.stderr
+        assert "gamma" in stalled.stderr
         assert time.monotonic() - started < 25  # the deadline, with room for a slow machine
-        cluster.signal(victim, signal.SIGCONT)
+        cluster.signal("gamma", signal.SIGCONT)
         cluster.result("totals", "alpha")
-        cluster.signal(victim, signal.SIGKILL)
-        cluster.processes.pop(victim).wait()
-        assert victim in cluster.run("totals", "alpha").stderr
-        cluster.start(victim)
+        cluster.signal("gamma", signal.SIGKILL)
+        cluster.processes.pop("gamma").wait()
+        assert "gamma" in cluster.run("totals", "alpha").stderr
+        cluster.start("gamma")
         cluster.result("totals", "alpha")
 
 
