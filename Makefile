@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/comity demo
 
 test: $(VENV)/.installed lint
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-slow: $(VENV)/.installed
 	$(BIN)/pytest -m slow

@@ -29,6 +29,7 @@ _SHAPES = {
     "a residue, such as a share": re.compile(r"(?<![0-9a-zA-Z])-?[0-9]{17,}"),
 }
 
+_WORD = re.compile(r"[A-Za-z0-9+/=]{20,}")
 _APPROVED = re.compile(r"approved spec.*digest\W+([0-9a-f]{64})\b")
 
 
@@ -40,14 +41,18 @@ def found_in(folder: Path) -> list[str]:
     approved.update(digest for text in texts.values() for digest in _APPROVED.findall(text))  # also before the last time
     found = []
     for file, text in sorted(texts.items()):
-        for digest in approved:
-            text = text.replace(digest, "")
         patterns = _MARKERS if file.name in (SAID, OWN_LOG) else {**_MARKERS, **_SHAPES}
-        shown = {form: what for form, what in keys.items() if form in text}
-        for number, line in enumerate(text.splitlines(), 1):
-            whats = [what for what, pattern in patterns.items() if pattern.search(line)]
-            whats += {what for form, what in shown.items() if form in line}
-            found += [f"{file}, line {number}: {what}" for what in whats]
+        places = [
+            (match.start(), what)
+            for what, pattern in patterns.items()
+            for match in pattern.finditer(text)
+            if match[0] not in approved
+        ]
+        words = " ".join(set(_WORD.findall(text)))  # all keys are searched for in what could be one: logs are long
+        for form, what in keys.items():
+            if form in (words if _WORD.fullmatch(form) else text):
+                places.append((text.find(form), what))
+        found += [f"{file}, line {text.count(chr(10), 0, place) + 1}: {what}" for place, what in sorted(places)]
     return found
 
 

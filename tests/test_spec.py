@@ -306,7 +306,7 @@ ALL = "there is dealer, name, parties, queries, security, tables, version"
         ("max_rows = 10_000", "max_rows = 1\nmaxrows = 1", "tables.purchases.maxrows", "did you mean max_rows?"),
         ("gift = {", "gift = { nulable = true,", "tables.purchases.columns.gift.nulable", "did you mean nullable?"),
         ("amount = {", "amount = { scal = 2,", "tables.purchases.columns.amount.scal", "did you mean scale?"),
-        ("kind = {", "kind = { lower = 2,", "tables.purchases.columns.kind.lower", "there is nullable, type, values"),
+        ("kind = {", "kind = { lower = 2,", "tables.purchases.columns.kind.lower", "there is nullable, outside, type, values"),
         ("gift = {", "category = { value = 2,", "tables.purchases.columns.category.value", "there is nullable, type"),
         ("gift = {", "boolean = { lower = 2,", "tables.purchases.columns.boolean.lower", "there is nullable, type"),
         ("[queries.by_kind]", "[queries.by_kind]\nreciever = 1", "queries.by_kind.reciever", "did you mean receivers?"),
