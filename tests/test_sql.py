@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 from expressions import evaluate, exact, numbers, truths
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from parties.spec.sql import CELLS, DEEPEST, JOIN_CELLS, LONGEST, SqlProblem, parse_query
@@ -1090,6 +1090,7 @@ def is_refused_or_read(text: str) -> None:
         assert not any(word in read.message and word not in text for word in ("<class", "sqlglot", "Token", "None"))
 
 
+@example("{:}")
 @MANY
 @given(st.text(max_size=60) | st.text("SELECT*()FROM,flights'\"=<.;-/[]{}$?:|@#\\\x00\n ", max_size=60))
 def test_any_text_is_refused_or_read(text: str) -> None:

@@ -220,6 +220,10 @@ class _Reader:
             if offset < 0:
                 raise SqlProblem("not understood: this is no SQL", 1, 1) from None
             raise self.at(offset, "not understood: a quote or comment does not end") from None
+        except RecursionError:
+            raise  # told by the caller
+        except Exception:  # the parser itself stumbles over some texts, such as {:}
+            raise SqlProblem("not understood: this is no SQL", 1, 1) from None
         # a comment after the semicolon is a statement of its own
         statements = [item for item in parsed if item is not None and not isinstance(item, exp.Semicolon)]
         if not statements:
