@@ -40,7 +40,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	  { echo "Comity needs Python 3.11 or later; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv"; exit 1; }
-	@echo "Making $(VENV) and installing Comity into it (about a minute) ..."
+	@echo "Making $(VENV) and installing Comity into it (one to two minutes) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) --require-hashes --only-binary :all: --requirement requirements.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .

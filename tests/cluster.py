@@ -16,6 +16,17 @@ from parties.governance.approval import approve
 from parties.node.config import read_config, starting_config
 from parties.wire import identity
 
+ONE_TABLE = """
+[tables.t]
+max_rows = 100
+[tables.t.columns]
+n = { type = "integer", lower = 0, upper = 100 }
+[queries.total]
+sql = "SELECT SUM(n) FROM t"
+receivers = ["alpha", "beta"]
+"""
+"""A table and a query over it, for nodes of which gamma is no receiver."""
+
 
 def comity(*arguments: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

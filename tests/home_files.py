@@ -57,7 +57,7 @@ def refused(task, source):
     assert str(MARKER) not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None, "a logged traceback would show the engine's words"
-    assert str(source.path) in str(caught.value)
+    assert str(caught.value).startswith(source.place)
     return str(caught.value)
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pyarrow as pa
-from home_files import COUNT, column, references, table, task_of
+from home_files import COUNT, column, references, refused, table, task_of
 
 from protocols.expression import Case, Comparison, Moment, Number
 from protocols.planning.task import Key
@@ -30,6 +30,13 @@ VIEW = """
 
 N, D, C, B, F, DAY, MOMENT = references(OF)
 MEASURES = ("rows", "d", "n", "present", "f", "early", "late")
+
+
+def no(task, source):
+    """The refusal of a table in a database; no copy is left."""
+    message = refused(task, source)
+    assert not [*source.snapshots.glob("*")]
+    return message
 
 
 def _is_before(reference, kind, encoded):

@@ -18,7 +18,7 @@ from typing import Any
 
 import grpc
 import pytest
-from cluster import Cluster
+from cluster import ONE_TABLE, Cluster
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -609,21 +609,10 @@ def test_an_approval_counts_for_the_very_bytes_alone(
 # ---- a node, and whatever a peer does to it
 
 
-NODE_TABLES = """
-[tables.t]
-max_rows = 100
-[tables.t.columns]
-n = { type = "integer", lower = 0, upper = 100 }
-[queries.total]
-sql = "SELECT SUM(n) FROM t"
-receivers = ["alpha", "beta"]
-"""
-
-
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[dict[str, ServingNode]]:
     """Alpha, beta and gamma serve; gamma's certificate is the hostile peer's, and `total` is not for gamma."""
-    cluster = Cluster(tmp_path, ["alpha", "beta", "gamma"], tables=NODE_TABLES)
+    cluster = Cluster(tmp_path, ["alpha", "beta", "gamma"], tables=ONE_TABLE)
     for name in cluster.parties:
         cluster.hold(name, "t", "SELECT 7 AS n")
     cluster.approve()

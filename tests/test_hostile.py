@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from cluster import Cluster
+from cluster import ONE_TABLE, Cluster
 
 from parties.node import serve
 from parties.node.agreement import Terms, _hear, agree
@@ -20,16 +20,6 @@ from parties.wire.endpoint import Node, dial
 from parties.wire.frames import Data, decode, encode
 from parties.wire.v1 import party_pb2 as pb
 from parties.wire.v1 import party_pb2_grpc as rpc
-
-TABLES = """
-[tables.t]
-max_rows = 100
-[tables.t.columns]
-n = { type = "integer", lower = 0, upper = 100 }
-[queries.total]
-sql = "SELECT SUM(n) FROM t"
-receivers = ["alpha", "beta"]
-"""
 
 
 class Hostile:
@@ -66,7 +56,7 @@ class Hostile:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Iterator[Hostile]:
-    cluster = Cluster(tmp_path, ["alpha", "beta", "gamma"], tables=TABLES, deadline=1)
+    cluster = Cluster(tmp_path, ["alpha", "beta", "gamma"], tables=ONE_TABLE, deadline=1)
     cluster.approve()
     node = ServingNode(cluster["alpha"])
     attacker = Hostile(cluster, node)
@@ -164,7 +154,7 @@ def test_a_stream_that_never_ends_holds_no_thread(hostile: Hostile) -> None:
 
 def test_a_greeting_that_is_replayed_meets_fresh_randomness(tmp_path: Path) -> None:
     """The session's id hashes the dealer's nonce as well, and a pair's key its seed: it never serves an id twice."""
-    cluster = Cluster(tmp_path, ["alpha", "gamma"], triples="dealer", tables=TABLES.replace("beta", "gamma"), deadline=1)
+    cluster = Cluster(tmp_path, ["alpha", "gamma"], triples="dealer", tables=ONE_TABLE.replace("beta", "gamma"), deadline=1)
     cluster.approve()
     node = ServingNode(cluster["dealer"])
     attacker = Hostile(cluster, node)

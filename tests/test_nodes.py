@@ -22,7 +22,8 @@ holders = ["alpha", "beta", "gamma"]
 [tables.sales.columns]
 region = { type = "category", values = ["north", "south"], nullable = true }
 item = { type = "integer", lower = 1, upper = 20, outside = "drop" }
-amount = { type = "decimal", scale = 2, lower = "-100.00", upper = "9000.00", nullable = true, outside = "clamp" }
+amount = { type = "decimal", scale = 2, lower = "-100.00", upper = "10000.00", nullable = true }
+units = { type = "integer", lower = 0, upper = 9, outside = "clamp" }
 
 [tables.prices]
 owner = "gamma"
@@ -36,6 +37,7 @@ price = { type = "decimal", scale = 2, lower = "0.00", upper = "99.99" }
 
 QUERIES = {
     "totals": "SELECT region, COUNT(*) AS n, SUM(amount) AS total, AVG(amount) AS mean FROM sales GROUP BY region",
+    "lots": "SELECT SUM(units) AS units FROM sales",
     "spread": "SELECT VAR_SAMP(amount) AS variance, STDDEV_POP(amount) AS deviation FROM sales WHERE item < 15",
     "worth": """
       SELECT dear, region, SUM(amount * price) AS worth, COUNT(*) AS n FROM sales JOIN prices USING (item) WHERE price > 20
@@ -57,6 +59,7 @@ def rows(seed: int) -> str:
     return f"""
       SELECT CASE (i * {seed}) % 3 WHEN 0 THEN 'north' WHEN 1 THEN 'south' END AS region,
              CAST(i * {seed} % 21 + 1 AS INTEGER) AS item,
+             CAST(i * {seed} % 13 AS INTEGER) AS units,
              CAST(CASE WHEN i % 7 = 0 THEN NULL ELSE (i * 7919 * {seed}) % 10000 - 100 + i / 100 END AS DECIMAL(9, 2)) AS amount
       FROM range({100 * seed}) t(i)
     """
@@ -77,7 +80,7 @@ def trading(folder: Path, deadline: float = 20, **options: object) -> Cluster:
 
 def pooled(sql: str) -> list[tuple]:
     held = " UNION ALL ".join(f"({rows(seed)})" for seed in (1, 2, 3))
-    sales = "SELECT region, item, CASE WHEN amount > 9000 THEN 9000 ELSE amount END AS amount FROM held WHERE item <= 20"
+    sales = "SELECT region, item, amount, CASE WHEN units > 9 THEN 9 ELSE units END AS units FROM held WHERE item <= 20"
     return duckdb.sql(f"WITH held AS ({held}), sales AS ({sales}), prices AS ({PRICES}) {sql}").fetchall()
 
 
@@ -97,12 +100,15 @@ def test_every_answer_is_that_of_the_pooled_data(tmp_path: Path, scheme: str, co
         for row, (region, n, total, cents, count) in zip(totals["rows"], expected, strict=True):
             assert row[:3] == [region, n, total]
             assert abs(Fraction(row[3]) - Fraction(cents, 100 * count)) <= Fraction(totals["error_bound"][3])
-        [(dropped, clamped)] = pooled("SELECT COUNT(*) FILTER (item > 20), COUNT(*) FILTER (item <= 20 AND amount > 9000) FROM held")
+        lots = cluster.result("lots", "alpha")
+        [(dropped, clamped)] = pooled("SELECT COUNT(*) FILTER (item > 20), COUNT(*) FILTER (item <= 20 AND units > 9) FROM held")
         assert min(dropped, clamped) > 10
-        said = ["rows of sales left out because item was outside its bounds", "values of amount in sales clamped to its bounds"]
-        assert [(item["what"], item["count"]) for item in totals["adjusted"]] == list(zip(said, (dropped, clamped), strict=True))
-        opened = [item["what"] for item in totals["disclosed"] if not item["implied"]]
+        assert lots["rows"] == [list(row) for row in pooled("SELECT SUM(units) FROM sales")]
+        said = ["rows of sales left out because item was outside its bounds", "values of units in sales clamped to its bounds"]
+        assert [(item["what"], item["count"]) for item in lots["adjusted"]] == list(zip(said, (dropped, clamped), strict=True))
+        opened = [item["what"] for item in lots["disclosed"] if not item["implied"]]
         assert opened[-2:] == [f"the number of {what}" for what in said]
+        assert totals["adjusted"] == lots["adjusted"][:1]
         worth = cluster.result("worth", "gamma")
         assert worth["adjusted"] == totals["adjusted"]
         expected = pooled("""
@@ -195,10 +201,11 @@ def test_a_node_that_is_to_dial_and_stalls_or_dies_is_named_and_the_query_runs_a
 
 
 BAD_DATA = {
-    "value": f"SELECT '{planted.TEXT}' AS region, 1 AS item, CAST({planted.NUMBER}.47 AS DECIMAL(9, 2)) AS amount",
-    "NULL": "SELECT 'north' AS region, CAST(NULL AS INTEGER) AS item, CAST(1 AS DECIMAL(9, 2)) AS amount",
-    "rows": "SELECT 'north' AS region, 1 AS item, CAST(1 AS DECIMAL(9, 2)) AS amount FROM range(1001)",
-    "type": f"SELECT 'north' AS region, '{planted.TEXT}' AS item, CAST(1 AS DECIMAL(9, 2)) AS amount",
+    "beyond a bound": f"SELECT 'north' AS region, 1 AS item, 1 AS units, CAST({planted.NUMBER}.47 AS DECIMAL(9, 2)) AS amount",
+    "value": f"SELECT '{planted.TEXT}' AS region, 1 AS item, 1 AS units, CAST({planted.NUMBER}.47 AS DECIMAL(9, 2)) AS amount",
+    "NULL": "SELECT 'north' AS region, CAST(NULL AS INTEGER) AS item, 1 AS units, CAST(1 AS DECIMAL(9, 2)) AS amount",
+    "rows": "SELECT 'north' AS region, 1 AS item, 1 AS units, CAST(1 AS DECIMAL(9, 2)) AS amount FROM range(1001)",
+    "type": f"SELECT 'north' AS region, '{planted.TEXT}' AS item, 1 AS units, CAST(1 AS DECIMAL(9, 2)) AS amount",
     "column": "SELECT 'north' AS region, CAST(1 AS DECIMAL(9, 2)) AS amount",
 }
 

@@ -254,6 +254,23 @@ def test_the_owner_of_a_joined_table_knows_which_rows_count():
     assert "just those keys" in implied.what
 
 
+def test_what_a_join_says_of_rows_left_out_and_values_clamped():
+    """Those of the shared table are a sum that a holder can take its own from; those of the owned one are its owner's."""
+    shared = table(ORIGIN, HOUR, replace(DELAY, outside="clamp"), replace(DISTANCE, outside="drop"))
+    owned = replace(WEATHER, columns={**WEATHER.columns, "precip": replace(PRECIP, outside="clamp")})
+    total = select("SUM", Arithmetic("*", column(shared, "dep_delay"), column(owned, "precip")))
+    disclosed = plan_query(query(total, tables=(shared, owned), receivers=("united",)), JOIN_ADDITIVE).disclosures
+    assert [(d.what, d.cells) for d in disclosed if not d.implied][1:] == [
+        ("the number of rows of flights left out because distance was outside its bounds", 1),
+        ("the number of values of dep_delay in flights clamped to its bounds", 1),
+        ("the number of values of precip in weather clamped to its bounds", 1),
+    ]
+    assert [(d.what, d.cells) for d in disclosed if d.implied and "pool" not in d.what] == [
+        ("the same numbers of rows and values of flights for delta and jetblue together, by taking away united's own", 2),
+        ("the number of rows of weather left out, or of its values clamped, describes weather alone", 1),
+    ]
+
+
 def test_a_grouped_join_discloses_its_totals_group_by_group():
     plan = plan_query(GROUPED_JOIN, JOIN_ADDITIVE)
     assert [(d.what, d.cells) for d in plan.disclosures] == [

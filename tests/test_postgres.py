@@ -6,7 +6,7 @@ import postgres
 import pytest
 import source_files
 from home_files import MARKER, N, column, references, table, task_of
-from source_files import OF, TASK, VIEW
+from source_files import OF, TASK, VIEW, no
 
 from parties.data import home
 from parties.data.database import _without_secrets
@@ -48,18 +48,6 @@ def at(port, tmp_path, monkeypatch):
         return DatabaseSource(url, name, tmp_path, own)
 
     return at
-
-
-def no(task, source):
-    """The refusal's text, without a value and the password; and no copy is left."""
-    with pytest.raises(DataError) as caught:
-        compute(task, source)
-    message = str(caught.value)
-    assert message.startswith(source.place)
-    assert str(MARKER) not in message
-    assert caught.value.__context__ is None, "a logged traceback would show the driver's words"
-    assert not [*source.snapshots.glob("*")]
-    return message
 
 
 def test_a_table_and_a_view_of_it_give_what_a_file_gives(at):

@@ -18,7 +18,7 @@ import source_files
 from home_files import MARKER, N, column, parquet, refused, table, task_of, text_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from source_files import OF, TASK, VIEW
+from source_files import OF, TASK, VIEW, no
 from test_home_data import SLOW, TYPES, T, rows_of, tasks, write_parquet
 from test_home_data import expected as totals
 
@@ -197,18 +197,6 @@ def test_tables_of_a_duckdb_file(tmp_path):
 
 
 # SQLite
-
-
-def no(task, source):
-    """The refusal's text, without a value; and no copy is left."""
-    with pytest.raises(DataError) as caught:
-        compute(task, source)
-    message = str(caught.value)
-    assert message.startswith(source.place)
-    assert str(MARKER) not in message
-    assert caught.value.__context__ is None, "a logged traceback would show the driver's words"
-    assert not [*source.snapshots.glob("*")]
-    return message
 
 
 def test_a_snapshot_is_the_nodes_alone_and_lasts_for_one_query(tmp_path):

@@ -583,6 +583,14 @@ def test_other_dates_and_timestamps_are_refused(marked: str, hint: str) -> None:
     assert hint in refused(f"SELECT COUNT(*) FROM flights WHERE\n{marked}")
 
 
+def test_rows_whose_joined_key_is_clamped_would_meet_others() -> None:
+    hour = replace(HOUR, outside="clamp")
+    clamped = table(ORIGIN, hour, *(c for c in FLIGHTS.columns.values() if c.name not in ("origin", "hour")))
+    assert "hour is clamped in flights, so that rows would meet others' keys" in refused(
+        "SELECT COUNT(*) FROM flights JOIN weather USING (§origin, hour)", flights=clamped
+    )
+
+
 def test_a_day_is_a_group_key_and_no_number() -> None:
     assert parse("SELECT day, COUNT(*) FROM flights GROUP BY day").group_by == (day,)
     assert "AVG needs a number, and day is none: write day - DATE '2000-01-01'" in refused("SELECT AVG(§day) FROM flights")

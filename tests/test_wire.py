@@ -384,7 +384,7 @@ def test_two_nodes_that_wait_for_each_other_are_out_of_step(monkeypatch: pytest.
     stream = session.streams["beta"] = PeerStream("beta", session, pb.Hello())
 
     def waiting() -> Iterator[pb.Frame]:
-        while True:
+        while not session.over:
             time.sleep(0.1)
             yield pb.Frame(beat=pb.Beat(waiting_for="alpha"))
 
@@ -415,14 +415,17 @@ def test_a_flood_of_frames_is_not_read_beyond_the_mailbox(monkeypatch: pytest.Mo
 
     def flood() -> Iterator[pb.Frame]:
         nonlocal taken
-        while True:
+        for _ in range(1_000):  # without an end, it would be read for as long as the tests run
             taken += 1
             yield data(bytes(1000), last=False)
 
-    threading.Thread(target=stream.read, args=(flood(),), daemon=True).start()
+    reading = threading.Thread(target=stream.read, args=(flood(),), daemon=True)
+    reading.start()
     time.sleep(0.3)
     assert taken < 12
     session.fail(SessionFailed("enough", pb.Abort.FAILED, "alpha"))
+    reading.join(10)
+    assert taken == 1_000
 
 
 def test_long_messages_are_cut_into_frames_below_the_limit() -> None:

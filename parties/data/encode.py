@@ -122,7 +122,7 @@ def smallest_and_largest(encoded: Encoded) -> tuple[exp.Expression, exp.Expressi
         case "integer" | "decimal":
             exact = is_number and (type_.id != "decimal" or _digits(type_)[1] <= declared.scale)
         case "float":
-            exact = is_number or type_.id in ("double", "float")
+            exact = type_.id in ("double", "float")  # others the engine first turns into a DOUBLE, in its own way
         case "date":
             exact = type_.id == "date"
         case "timestamp":

@@ -13,6 +13,7 @@ import duckdb
 from sqlglot import exp
 
 from parties.data.render import all_of, cast, integer_type, render, text
+from parties.data.render import column as named
 from parties.data.source import DIALECT, TableSource, connect, open_source, run
 from protocols.expression import Node, Reference, magnitude
 from protocols.planning.query import Query, StatisticOutput, never_null
@@ -77,7 +78,7 @@ def _stored_type(column: Column) -> str:
 
 
 def _encoded(column: Column) -> exp.Expression:
-    value: exp.Expression = exp.Column(this=exp.to_identifier(column.name, quoted=True))
+    value = named(column.name)
     if column.kind in ("integer", "decimal"):
         digits = cast(cast(value, f"DECIMAL(38, {column.scale})"), "VARCHAR")
         value = exp.Anonymous(this="replace", expressions=[digits, text("."), text("")])
@@ -97,7 +98,7 @@ def _encoded(column: Column) -> exp.Expression:
 
 
 def _is_null(column: Column) -> exp.Expression:
-    return exp.Paren(this=exp.Is(this=exp.Column(this=exp.to_identifier(column.name, quoted=True)), expression=exp.null()))
+    return exp.Paren(this=exp.Is(this=named(column.name), expression=exp.null()))
 
 
 def _is_kept(column: Column) -> exp.Expression:
@@ -106,8 +107,7 @@ def _is_kept(column: Column) -> exp.Expression:
         this=_encoded(column), low=exp.Literal.number(column.lower), high=exp.Literal.number(column.upper)
     )
     if column.kind == "category":
-        source = exp.Column(this=exp.to_identifier(column.name, quoted=True))
-        declared = exp.In(this=source, expressions=[text(value) for value in column.values])
+        declared = exp.In(this=named(column.name), expressions=[text(value) for value in column.values])
     return exp.Or(this=_is_null(column), expression=exp.Paren(this=declared))
 
 

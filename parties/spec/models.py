@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from protocols.tables import Outside
+
 LARGEST = 1 << 62
 """Integers and scaled decimals lie below this in magnitude."""
 
@@ -87,33 +89,34 @@ class _Column(Model):
     nullable: Annotated[bool, Field(description="whether NULL may occur")] = False
 
 
-Outside = Annotated[
-    Literal["refuse", "clamp", "drop"],
-    Field(
-        description="what a company does with a value outside the bounds: `refuse` to answer, `clamp` it to the nearest bound, or "
-        "`drop` its row; how many were clamped or dropped, at all companies together, is opened with every answer"
-    ),
-]
+class _Bounded(_Column):
+    outside: Annotated[
+        Outside,
+        Field(
+            description="what a company does with a value outside the bounds: `refuse` to answer, `clamp` it to the nearest bound, or "
+            "`drop` its row; how many were clamped or dropped, at all companies together, is opened with every answer"
+        ),
+    ] = "refuse"
 
 
-class IntegerColumn(_Column):
+class _Measured(_Bounded):
+    unit: Annotated[str, IsPlain, Field(description="for people")] = ""
+
+
+class IntegerColumn(_Measured):
     type: Annotated[Literal["integer"], Field(description="whole numbers")]
     lower: Annotated[Whole, Field(description="the smallest value that may occur")]
     upper: Annotated[Whole, Field(description="the largest value that may occur")]
-    unit: Annotated[str, IsPlain, Field(description="for people")] = ""
-    outside: Outside = "refuse"
 
 
-class DecimalColumn(_Column):
+class DecimalColumn(_Measured):
     type: Annotated[Literal["decimal"], Field(description="numbers with `scale` digits after the point, exact")]
     scale: Annotated[int, Field(ge=1, le=18, description="digits after the point")]
     lower: Annotated[DecimalText, Field(description='the smallest value that may occur, as text: `"0.00"`')]
     upper: Annotated[DecimalText, Field(description="the largest value that may occur, as text")]
-    unit: Annotated[str, IsPlain, Field(description="for people")] = ""
-    outside: Outside = "refuse"
 
 
-class FloatColumn(_Column):
+class FloatColumn(_Measured):
     type: Annotated[
         Literal["float"],
         Field(description="binary floating point, rounded at home to the nearest multiple of `step` (half to even)"),
@@ -121,22 +124,18 @@ class FloatColumn(_Column):
     step: Annotated[DecimalText, Field(description='what values are rounded to, as text: `"0.001"`; conditions compare the rounded values')]
     lower: Annotated[DecimalText, Field(description="the smallest value that may occur, as text, a multiple of `step`")]
     upper: Annotated[DecimalText, Field(description="the largest value that may occur, as text, a multiple of `step`")]
-    unit: Annotated[str, IsPlain, Field(description="for people")] = ""
-    outside: Outside = "refuse"
 
 
-class DateColumn(_Column):
+class DateColumn(_Bounded):
     type: Annotated[Literal["date"], Field(description="days; one less another is a number of days")]
     lower: Annotated[date, Field(description="the first day that may occur: `2013-01-01`, without quotes")]
     upper: Annotated[date, Field(description="the last day that may occur")]
-    outside: Outside = "refuse"
 
 
-class TimestampColumn(_Column):
+class TimestampColumn(_Bounded):
     type: Annotated[Literal["timestamp"], Field(description="date and time to the microsecond, without a time zone; for conditions")]
     lower: Annotated[Moment, Field(description="the first that may occur: `2013-01-01T00:00:00`, without quotes")]
     upper: Annotated[Moment, Field(description="the last that may occur")]
-    outside: Outside = "refuse"
 
 
 class CategoryColumn(_Column):

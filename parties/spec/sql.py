@@ -286,6 +286,9 @@ class _Reader:
                     join.args["using"][0],
                     f"{column} has other values or bounds in {shared.name} than in {owned.name}: declare them alike",
                 )
+            if shared.columns[column].outside == "clamp":
+                why = f"{column} is clamped in {shared.name}, so that rows would meet others' keys: refuse or drop other values"
+                self.fail(join.args["using"][0], why)
         cells = prod(owned.columns[column].size for column in owned.key)
         if cells > JOIN_CELLS:
             most = f"and a join at most {JOIN_CELLS:,}: narrow its bounds"

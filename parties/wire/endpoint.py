@@ -308,7 +308,7 @@ class Endpoint:
             self.turn_away(context, "a control call with another certificate than this node's own")
         cancelled = threading.Event()
         context.add_callback(cancelled.set)
-        yield from self._handlers.run(pb.RunRequest.FromString(next(requests)), cancelled)
+        yield from self._handlers.run(pb.RunRequest.FromString(next(requests, b"")), cancelled)
 
 
 def _check_free(listen: str) -> None:

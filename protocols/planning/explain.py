@@ -1,10 +1,8 @@
 """What a plan will do, in words: for the person who decides whether it may."""
 
-from protocols.expression import Number, Reference
+from protocols.expression import Number
 from protocols.planning.plan import Plan
 from protocols.planning.query import StatisticOutput
-from protocols.planning.task import HomeTask
-from protocols.tables import Column
 
 
 def assumptions(plan: Plan) -> list[str]:
@@ -31,16 +29,14 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
         keys = ", ".join(str(key.expression) for key in task.keys)
         where = " AND ".join(f"({condition})" if " OR " in str(condition) else str(condition) for condition in task.where)
         text = what + (f" for each {keys}" if keys else "") + f" over {task.table.name}" + (f" where {where}" if where else "")
-        text += "".join(f"; {column.name} is rounded to multiples of {Number(column.step, column.scale)}" for column in _rounded(task))
+        text += "".join(
+            f"; {column.name} is rounded to multiples of {Number(column.step, column.scale)}"
+            for column in task.columns
+            if column.kind == "float"
+        )
         text += "".join(f"; the number of {adjustment}" for adjustment in task.adjustments)
         described.append((", ".join(task.table.holders), text, f"{task.size:,} numbers"))
     return described
-
-
-def _rounded(task: HomeTask) -> list[Column]:
-    """The float columns that the task uses."""
-    used = {node.column.name for item in task.expressions for node in item.walk() if isinstance(node, Reference)}
-    return [column for name, column in task.table.columns.items() if name in used and column.kind == "float"]
 
 
 def said_by_statistics(plan: Plan) -> list[str]:

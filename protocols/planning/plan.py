@@ -159,7 +159,7 @@ class Plan:
             what = f"all of this describes rows of {shared.holders[0]} alone"
             listed.append(Disclosure(what, self.values_opened, receivers, implied=True))
         elif not self.products:
-            listed += self._without_own()
+            listed += self._without_own(self.values_opened)
         elif owned.owner in receivers:
             others = [name for name in shared.holders if name != owned.owner]
             listed.append(Disclosure(
@@ -179,19 +179,24 @@ class Plan:
             if told:
                 listed.append(Disclosure(what, self.cells, told, implied=True))
             if len(shared.holders) > 1:
-                listed += self._without_own()
+                listed += self._without_own(self.values_opened)
+        elif self.products and self.tasks[0].adjustments and len(shared.holders) > 1:
+            listed += self._without_own(len(self.tasks[0].adjustments), f"the same numbers of rows and values of {shared.name}")
+        if self.products and self.tasks[1].adjustments:
+            what = f"the number of rows of {owned.name} left out, or of its values clamped, describes {owned.owner} alone"
+            listed.append(Disclosure(what, len(self.tasks[1].adjustments), receivers, implied=True))
         return tuple(listed)
 
-    def _without_own(self) -> Iterator[Disclosure]:
-        """What is left of the values of the shared table when receivers that hold a part of it take their own away."""
+    def _without_own(self, cells: int, what: str = "the same values") -> Iterator[Disclosure]:
+        """What is left of values over the shared table when receivers that hold a part of it take their own away."""
         receivers, holders = self.query.receivers, self.tasks[0].table.holders
         for receiver in receivers:
             others = [name for name in holders if name != receiver]
             if receiver in holders:
                 yield Disclosure(
-                    f"the same values for {' and '.join(others)}{' together' if len(others) > 1 else ''}, "
+                    f"{what} for {' and '.join(others)}{' together' if len(others) > 1 else ''}, "
                     f"by taking away {receiver}'s own",
-                    self.values_opened,
+                    cells,
                     (receiver,),
                     implied=True,
                 )
@@ -200,9 +205,9 @@ class Plan:
         if pooling > is_held_by_receivers:
             left = len(holders) - pooling
             yield Disclosure(
-                f"the same values for {'one of them alone' if left == 1 else f'{left} of them together'}, where {pooling} of "
+                f"{what} for {'one of them alone' if left == 1 else f'{left} of them together'}, where {pooling} of "
                 f"{', '.join(holders)} pool their own{'' if is_held_by_receivers else ' with a receiver'}",
-                self.values_opened,
+                cells,
                 receivers,
                 implied=True,
             )
