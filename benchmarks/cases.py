@@ -1,4 +1,4 @@
-"""What is timed among parties: share, open, multiply, sum, and the dealer. Each declares its cost."""
+"""What is timed among parties: exchange (messages alone), share, open, multiply, sum, and the dealer. Each declares its cost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -61,6 +61,15 @@ def _everyone(scheme: Scheme, n: int) -> dict[PartyId, tuple[int, ...]]:
     return dict.fromkeys(range(scheme.parties), (n,))
 
 
+_EXCHANGE = (
+    lambda ctx, values: ctx.scheme.algebra.encode(values),
+    lambda ctx, array: ctx.exchange(
+        "exchange", {i: array for i in range(ctx.parties) if i != ctx.me},
+        {i: array.shape for i in range(ctx.parties) if i != ctx.me}
+    ),
+    lambda scheme, me, n, _: Cost(rounds=1, bytes=(scheme.parties - 1) * n * scheme.algebra.element_bytes),
+    lambda x: x.copy(),
+)
 _SHARE = (
     lambda ctx, values: values,
     share,
@@ -108,7 +117,7 @@ MULTIPLICATIONS = (
 def cases(quick: bool) -> list[Case]:
     """Wide algebras are for few values."""
     n, few, million = (1 << 16, 1 << 10, 100_000) if quick else (1 << 20, 1 << 14, 1_000_000)
-    listed = []
+    listed = [Case("exchange", "additive", False, 2, None, 2 * n, *_EXCHANGE)]  # the bytes of n products
     for group, work in (("share", _SHARE), ("open", _OPEN)):
         listed += [Case(group, scheme, wide, 3, None, few if wide else n, *work) for scheme, wide in SHARINGS]
     for scheme, wide, parties, triples in MULTIPLICATIONS:
