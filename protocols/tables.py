@@ -75,9 +75,29 @@ def microseconds(moment: datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
 
+Neighbours = Literal["add-remove", "replace"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What differential privacy protects, as a whole: all rows with one value of the column `key`; each row by itself
+    where there is none.
+
+    A unit is in at most `companies` companies' tables. Of its rows each company takes at most `groups` groups of an
+    answer into account, and at most `rows` in each. `neighbours` are tables of which one has a unit more, or another in
+    its place."""
+
+    key: str | None = None
+    companies: int = 1
+    rows: int = 1
+    groups: int = 1
+    neighbours: Neighbours = "add-remove"
+
+
 @dataclass(frozen=True)
 class Table:
-    """A table of the shared spec: held in parts by all of `holders`, or whole by one `owner`, with one row a `key`."""
+    """A table of the shared spec: held in parts by all of `holders`, or whole by one `owner`, with one row a `key`.
+    With a `unit`, its rows are about somebody who is protected."""
 
     name: str
     columns: Mapping[str, Column]
@@ -85,3 +105,4 @@ class Table:
     holders: tuple[str, ...]
     owner: str | None = None
     key: tuple[str, ...] = ()
+    unit: Unit | None = None

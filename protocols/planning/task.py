@@ -6,7 +6,7 @@ from typing import Literal
 
 from protocols.expression import Bin, Node, Reference, magnitude
 from protocols.statistics.base import Measure
-from protocols.tables import Column, Table
+from protocols.tables import Column, Table, Unit
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,18 @@ class HomeTask:
     The answer is a vector of `size` integers: the cells of the first measure, then of the second ...; the last key runs
     fastest; an empty cell is 0; then one for each of `adjustments`. Rows in which a key without `has_null` is NULL
     belong nowhere.
+
+    With a `unit` (of a query with noise) nothing but the totals may depend on the rows, and no unit may move them by
+    much: rows that do not meet the spec are left out, numbers outside their bounds clamped, nothing is counted or
+    refused; of each unit's rows at most `unit.groups` cells are taken, and at most `unit.rows` in each; a total is
+    clamped to what `max_rows` rows can give.
     """
 
     table: Table
     where: tuple[Node, ...]
     keys: tuple[Key, ...]
     measures: tuple[Measure, ...]
+    unit: Unit | None = None
 
     @property
     def cells(self) -> int:
@@ -69,6 +75,8 @@ class HomeTask:
 
     @property
     def adjustments(self) -> tuple[Adjustment, ...]:
+        if self.unit is not None:
+            return ()
         dropping = tuple(column for column in self.columns if column.outside == "drop")
         dropped = [Adjustment("dropped", self.table.name, dropping)] if dropping else []
         clamped = [Adjustment("clamped", self.table.name, (c,)) for c in self.columns if c.outside == "clamp"]
