@@ -149,6 +149,15 @@ class Context:
         self.measured += Cost(rounds=1 if outgoing or incoming else 0)
         return received
 
+    def tell(self, operation: str, message: bytes) -> dict[PartyId, bytes]:
+        """One round in which every party sends all others a message of one length that is no share: what all sent, by
+        party. It is not counted as a cost of the protocol, as the agreement is not."""
+        tag, others = self.tag(operation), [i for i in range(self.parties) if i != self.me]
+        for to in others:
+            self._channel.send(to, _numbered(self._sent, to, tag), message)
+        heard = {i: bytes(self._channel.receive(i, _numbered(self._received, i, tag), len(message))) for i in others}
+        return dict(sorted({**heard, self.me: message}.items()))
+
     def broadcast(
         self, operation: str, count: int, mine: Callable[[slice], Array], rows: int = 1
     ) -> Iterator[tuple[slice, dict[PartyId, Array]]]:

@@ -220,7 +220,8 @@ class Arithmetic(Node):
         )
         if self.operator == "*":
             ends = (a * c, a * d, b * c, b * d)
-            return min(ends), max(ends)
+            is_square = self.left == self.right
+            return max(min(ends), 0) if is_square else min(ends), max(ends)
         return (a + c, b + d) if self.operator == "+" else (a - d, b - c)
 
     @property

@@ -14,7 +14,7 @@ from mpc.algebra.wide import FIELD127
 from mpc.simulate import simulate
 from protocols import statistics
 from protocols.gadgets import multiply, reveal, share
-from protocols.planning.execute import answer, execute
+from protocols.planning.execute import answer, execute, inputs
 from protocols.planning.plan import Security, plan_query
 from protocols.tables import Column, Table
 
@@ -52,7 +52,7 @@ def test_the_statistic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_query(query, Security(holders, "additive", 2))
     values = [[100, -250], [0], [499, 3, -7]]
     home = [[np.array([len(v), sum(x * x for x in v)])] for v in values]
-    opened = simulate(lambda ctx, mine: execute(ctx, plan, mine), home, plan.scheme, triples=None)[0]
+    opened = simulate(lambda ctx, mine: execute(ctx, plan, inputs(plan, mine)), home, plan.scheme, triples=None)[0]
     (got,) = answer(plan, opened).rows[0]
     exact = rms.reference("RMS", query.select[0].argument, [x for v in values for x in v])
     assert abs(got - exact) <= rms.error_bound("RMS", query.select[0].argument, 2_000_000)

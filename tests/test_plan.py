@@ -17,7 +17,7 @@ from mpc.schemes.named import FIELD, FIELD127, RING, RING128
 from mpc.simulate import simulate
 from mpc.triples.dealer import LARGEST_REQUEST
 from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Node, Not, Number, Reference, Text
-from protocols.planning.execute import answer, execute
+from protocols.planning.execute import answer, execute, inputs
 from protocols.planning.explain import steps
 from protocols.planning.plan import Disclosure, Plan, PlanError, Security, group_cells, plan_query
 from protocols.planning.query import KeyOutput, Query, StatisticOutput
@@ -630,7 +630,7 @@ def run(plan: Plan, home: list[list[Any]]) -> list[tuple[Any, Cost, list[str]]]:
 
     def party(ctx, vectors):
         phases: list[str] = []
-        return execute(ctx, plan, vectors, phases.append), ctx.measured, phases
+        return execute(ctx, plan, inputs(plan, vectors), phases.append), ctx.measured, phases
 
     return simulate(party, home, plan.scheme, triples=plan.triples)
 

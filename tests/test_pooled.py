@@ -13,7 +13,7 @@ from mpc.simulate import simulate
 from parties.data.home import TableSource, compute
 from parties.data.pooled import differences, pooled_answer
 from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Moment, Not, Number, Reference, Text
-from protocols.planning.execute import answer, execute
+from protocols.planning.execute import answer, execute, inputs
 from protocols.planning.plan import Security, plan_query
 from protocols.planning.query import KeyOutput, Query, StatisticOutput
 from protocols.statistics import BY_NAME
@@ -70,7 +70,7 @@ def planned(of, sources, security=SECURITY):
         [compute(task, sources[name][task.table.name]) if name in task.table.holders else None for task in plan.tasks]
         for name in plan.security.parties
     ]
-    opened = simulate(lambda ctx, vectors: execute(ctx, plan, vectors), home, plan.scheme, triples=plan.triples)
+    opened = simulate(lambda ctx, vectors: execute(ctx, plan, inputs(plan, vectors)), home, plan.scheme, triples=plan.triples)
     return answer(plan, opened[plan.receivers[0]])
 
 

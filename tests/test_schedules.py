@@ -51,7 +51,7 @@ from mpc.errors import ComityError, PeerError
 from mpc.schemes import DEALER, PartyId
 from mpc.triples.dealer import DealerTriples, deal
 from parties.spec.sql import parse_query
-from protocols.planning.execute import answer, execute, prepare
+from protocols.planning.execute import answer, execute, inputs, prepare
 from protocols.planning.plan import Plan, Security, plan_query
 from protocols.planning.task import HomeTask
 from protocols.tables import Column, Table
@@ -148,7 +148,7 @@ CASES = {
 
 def take_part(ctx: Context, case: Case) -> object:
     prepare(ctx, case.plan)
-    opened = execute(ctx, case.plan, case.home[ctx.me])
+    opened = execute(ctx, case.plan, inputs(case.plan, case.home[ctx.me]))
     return None if opened is None else answer(case.plan, opened)
 
 

@@ -4,24 +4,30 @@ from pathlib import Path
 from typing import Any
 
 from mpc.errors import ComityError
+from parties.cli.table import text
 
 
 def plot(result: dict[str, Any], file: Path) -> None:
-    """Writes `file`. Histograms are drawn over their bins; the two rows outside them are named in the title."""
+    """Writes `file`. Histograms are drawn over their bins; the two rows outside them are named in the title. With noise,
+    bars carry their 95 % intervals."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise ComityError("plots need matplotlib: pip install 'comity[plot]'") from None
-    columns, rows = result["columns"], result["rows"]
+    columns, rows, errors = result["columns"], result["rows"], _intervals(result)
     if columns == ["bin_lower", "bin_upper", "count"]:
         figure = Figure(figsize=(8, 4.5), layout="constrained")
         axes = figure.add_subplot()
         inner = rows[1:-1]
         lower = [float(row[0]) for row in inner]
         width = [float(row[1]) - float(row[0]) for row in inner]
-        axes.bar(lower, [row[2] for row in inner], width, align="edge", edgecolor="white")
+        reach = [row[2] for row in errors][1:-1]
+        axes.bar(lower, [float(row[2]) for row in inner], width, align="edge", edgecolor="white")
+        if any(reach):
+            middle = [start + size / 2 for start, size in zip(lower, width, strict=True)]
+            axes.errorbar(middle, [float(row[2]) for row in inner], reach, fmt="none", ecolor="black", capsize=2)
         axes.set_ylabel("count")
-        axes.set_title(f"{result['query']} ({rows[0][2]:,} below, {rows[-1][2]:,} above)")
+        axes.set_title(f"{result['query']} ({text(rows[0][2])} below, {text(rows[-1][2])} above)")
     else:
         keys = [i for i, name in enumerate(columns) if name in result["group_by"]]
         numbers = [i for i in range(len(columns)) if i not in keys]
@@ -29,7 +35,9 @@ def plot(result: dict[str, Any], file: Path) -> None:
         figure = Figure(figsize=(4.5 * len(numbers), 4.5), layout="constrained")
         for panel, i in enumerate(numbers, 1):
             axes = figure.add_subplot(1, len(numbers), panel)
-            axes.bar(labels, [0 if row[i] is None else float(row[i]) for row in rows])
+            reach = [row[i] for row in errors]
+            heights = [0 if row[i] is None else float(row[i]) for row in rows]
+            axes.bar(labels, heights, yerr=reach if any(reach) else None, capsize=2)
             axes.set_title(columns[i])
             if len(labels) > 12:
                 axes.tick_params("x", labelrotation=90)
@@ -38,3 +46,9 @@ def plot(result: dict[str, Any], file: Path) -> None:
         figure.savefig(file)
     except (OSError, ValueError) as error:
         raise ComityError(f"cannot write {file}: {error}") from None
+
+
+def _intervals(result: dict[str, Any]) -> list[list[float]]:
+    """How far the 95 % interval of each value reaches on either side; 0 without noise."""
+    intervals = (result["privacy"] or {}).get("interval") or [[None] * len(result["columns"]) for _ in result["rows"]]
+    return [[0.0 if pair is None else (pair[1] - pair[0]) / 2 for pair in row] for row in intervals]

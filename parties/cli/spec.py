@@ -15,7 +15,7 @@ from parties.spec.load import Spec, load
 from parties.spec.models import SpecFile, json_schema
 from parties.spec.problems import nearest
 from parties.wire import identity
-from protocols.planning.explain import assumptions, at_home, said_by_statistics, steps
+from protocols.planning.explain import assumptions, at_home, expected_errors, guarantee, said_by_statistics, steps
 from protocols.planning.plan import Plan
 
 SPEC = click.argument("spec", type=click.Path(path_type=Path))
@@ -89,6 +89,12 @@ def _explained(spec: Spec, plan: Plan) -> Iterable[str]:
         word = "implied" if item.implied else "opened"
         yield f"  {word}: {item.what}: {counted(item.cells, 'value')}, to {', '.join(item.to)}"
     yield from (f"  {line}" for line in said_by_statistics(plan))
+    if guarantee(plan):
+        yield "\nPrivacy"
+        yield from (f"  - {line}" for line in guarantee(plan))
+    if plan.noise:
+        yield "\nExpected error (standard error, known before anything is spent; in brackets, of a trusted party with the same budget)"
+        yield from (f"  {name}: {error} ({central}) {where}" for name, where, error, central in expected_errors(plan))
     yield f"\nProven ranges (greatest magnitude; {scheme.algebra.name} is used up to {scheme.algebra.bound:,})"
     yield from (f"  {what}: {largest:,}" for what, largest in plan.ranges)
     yield "\nCost (payload a party hands to its channels)"

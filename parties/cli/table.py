@@ -31,11 +31,23 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     for position, column in enumerate(result["columns"]):
         numeric = all(isinstance(row[position], int | float) or row[position] is None for row in result["rows"])
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in result["rows"]:
-        table.add_row(*map(text, row))
+    for row, errors in zip(result["rows"], standard_errors(result), strict=True):
+        table.add_row(*(text(value) + ("" if error is None else f" ± {error:.3g}") for value, error in zip(row, errors, strict=True)))
     console.print(table)
+    print_privacy(result, console)
     print_disclosed(result, console)
     print_assumptions(result, console)
+
+
+def standard_errors(result: dict[str, Any]) -> list[list[float | None]]:
+    """A place for each value of the answer; None where it has no noise."""
+    found: list[list[float | None]] | None = (result["privacy"] or {}).get("standard_error")
+    return found or [[None] * len(result["columns"]) for _ in result["rows"]]
+
+
+def print_privacy(result: dict[str, Any], console: Console) -> None:
+    for line in (result["privacy"] or {}).get("guarantee", ()):
+        console.print(f"privacy: {line}")
 
 
 def print_disclosed(result: dict[str, Any], console: Console) -> None:
@@ -64,10 +76,13 @@ def counted(number: int, what: str) -> str:
 
 
 def as_csv(result: dict[str, Any]) -> str:
-    """RFC 4180; NULL is an empty field."""
+    """RFC 4180; NULL is an empty field. With noise, each column of values has one of standard errors after all others."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(result["columns"])
-    for row in result["rows"]:
-        writer.writerow("" if value is None else text(value) if isinstance(value, bool) else value for value in row)
+    errors = standard_errors(result)
+    noisy = [place for place in range(len(result["columns"])) if any(row[place] is not None for row in errors)]
+    writer.writerow([*result["columns"], *(f"{result['columns'][place]}_standard_error" for place in noisy)])
+    for row, row_errors in zip(result["rows"], errors, strict=True):
+        values = [*row, *(row_errors[place] for place in noisy)]
+        writer.writerow("" if value is None else text(value) if isinstance(value, bool) else value for value in values)
     return out.getvalue()

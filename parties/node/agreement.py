@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from mpc.context import Context, TripleSource
 from mpc.randomness import derive, fresh_seed
@@ -29,6 +29,22 @@ class Terms(NamedTuple):
     algebra: str
     spec_digest: str
     plan_digest: str
+
+
+class Agreed(NamedTuple):
+    """What `agree` ends in: the session's id, a key for each peer, and what each of them said."""
+
+    session_id: bytes
+    keys: dict[str, bytes]
+    hellos: dict[str, pb.Hello]
+
+
+class Books(Protocol):
+    """What greetings say of the ledgers."""
+
+    def seen(self, peer: str) -> tuple[int, bytes]:
+        """The number and the hash of the newest entry in `peer`'s ledger of which this node holds a receipt."""
+        ...
 
 
 @dataclass(eq=False)
@@ -59,8 +75,12 @@ def agree(
     dial: Callable[[Node, Session, float], PeerStream],
     invite: Callable[[str], bool],
     patience: float = PATIENCE,
-) -> tuple[bytes, dict[str, bytes]]:
-    """Returns the session's id, which no other session has, and a key for each peer, known to the two alone.
+    *,
+    release: bytes = b"",
+    books: Books | None = None,
+) -> Agreed:
+    """Returns the session's id, which no other session has, a key for each peer, known to the two alone, and the peers'
+    greetings. `release` is what this node, as the initiator, proposes to charge the query under.
 
     Every node sends every other a Hello with the terms, one fresh nonce, and a fresh seed for that peer. The id hashes
     the terms and all nonces; a pair's key is made of the two seeds. Of two parties the later name dials, and everybody
@@ -74,10 +94,12 @@ def agree(
 
     def greet(stream: PeerStream) -> None:
         greeted.add(stream.name)
+        length, head = books.seen(stream.name) if books is not None else (0, b"")
         stream.put(pb.Frame(hello=pb.Hello(
             proposal=attempt.proposal, purpose=terms.purpose, name=terms.name, initiator=terms.initiator,
             algebra=terms.algebra, spec_digest=bytes.fromhex(terms.spec_digest),
             plan_digest=bytes.fromhex(terms.plan_digest), nonce=nonce, seed=seeds[stream.name],
+            release=release, ledger_length=length, ledger_head=head,
         )))  # fmt: skip
 
     until = time.monotonic() + patience
@@ -124,7 +146,7 @@ def agree(
         low, high = sorted((me, name))
         both = {me: seeds[name], name: hello.seed}
         keys[name] = derive(both[low] + both[high], "pair", session_id, low, high)
-    return session_id, keys
+    return Agreed(session_id, keys, hellos)
 
 
 def dials(me: str, peer: str) -> bool:

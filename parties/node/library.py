@@ -74,7 +74,7 @@ def join(
     endpoint = Endpoint(own, config.listen, _Joining(approval, attempt))
     terms = Terms("protocol", session, "", scheme.algebra.name, member.spec.digest, "")
     try:
-        session_id, keys = agree(attempt, member, terms, member.peers, endpoint.open, lambda peer: False, wait)
+        session_id, keys, _ = agree(attempt, member, terms, member.peers, endpoint.open, lambda peer: False, wait)
         triples = DealerTriples() if security.triples else None
         yield context(member, attempt.session, session_id, keys, scheme, triples)
         attempt.session.finish()

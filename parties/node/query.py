@@ -44,14 +44,14 @@ def home_vectors(
 
 
 def run_query(
-    ctx: Context, plan: Plan, digest: str, home: Callable[[], list[Array | None]], tell: Callable[[str], None]
+    ctx: Context, plan: Plan, digest: str, mine: Callable[[], Array | None], tell: Callable[[str], None]
 ) -> dict[str, Any] | None:
-    """The report at a receiver, None elsewhere. Discloses what the plan says, nothing else."""
+    """The report at a receiver, None elsewhere. `mine` computes what this company shares. Discloses what the plan says,
+    nothing else."""
     phases = Phases(tell)
     phases("local")
     prepare(ctx, plan)
-    vectors = home()
-    opened = execute(ctx, plan, vectors, phases)
+    opened = execute(ctx, plan, mine(), phases)
     phases(None)
     if opened is None:
         return None

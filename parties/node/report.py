@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mpc.cost import Cost
-from protocols.planning.execute import answer
-from protocols.planning.explain import assumptions
+from protocols.planning.execute import Answer, answer
+from protocols.planning.explain import INTERVAL, assumptions, guarantee
 from protocols.planning.plan import Plan
 from protocols.planning.query import KeyOutput
 from protocols.statistics.base import Value
@@ -47,6 +47,29 @@ def report(
         "scheme": plan.scheme.name,
         "algebra": plan.scheme.algebra.name,
         "assumptions": assumptions(plan),
+        "privacy": _privacy(plan, table),
+    }
+
+
+def _privacy(plan: Plan, table: Answer) -> dict[str, Any] | None:
+    """The guarantee, and how far values may lie from the exact ones: `standard_error` and `interval` (95 %) have a place for
+    each value of `rows`. None where nobody in the tables is declared to be protected."""
+    if plan.query.privacy is None:
+        return {"guarantee": guarantee(plan), "mechanism": None} if plan.exact_over else None
+    privacy = plan.query.privacy
+    reach = INTERVAL[privacy.mechanism]
+    return {
+        "guarantee": guarantee(plan),
+        "mechanism": privacy.mechanism,
+        "rho": privacy.micro_rho / 1e6,
+        "standard_error": [list(row) for row in table.standard_error],
+        "interval": [
+            [
+                None if error is None or value is None else [float(value) - reach * error, float(value) + reach * error]
+                for value, error in zip(row, errors, strict=True)
+            ]
+            for row, errors in zip(table.rows, table.standard_error, strict=True)
+        ],
     }
 
 

@@ -1,6 +1,7 @@
 """A running node: takes part in the queries of the spec it approved, and runs those its own company asks for."""
 
 import json
+import os
 import queue
 import resource
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mpc.algebra import Array
+from mpc.context import Context
 from mpc.errors import ComityError
 from mpc.schemes import Scheme
 from mpc.schemes.named import schemes
@@ -18,16 +20,19 @@ from mpc.triples.dealer import DealerTriples, deal
 from parties.data.home import DataError, check_source
 from parties.data.source import remove_snapshots
 from parties.governance.approval import DEALER_NAME, Approval, Membership
+from parties.governance.ledger import Ledger, LedgerError
 from parties.node.agreement import PROPOSAL_BYTES, Attempt, Terms, agree, context, dials, new_proposal, party_ids
 from parties.node.config import read_config
 from parties.node.logs import fields, log, unexpected
 from parties.node.query import home_vectors, run_query
+from parties.node.release import ID_BYTES, charged, release_of
 from parties.node.report import write
 from parties.spec.problems import nearest
 from parties.wire import identity
 from parties.wire.endpoint import Endpoint, Node
 from parties.wire.stream import HOME, PeerStream, Session, SessionFailed, as_failure, plain
 from parties.wire.v1 import party_pb2 as pb
+from protocols.planning.execute import inputs
 from protocols.planning.plan import Plan
 
 SESSIONS = 64
@@ -45,6 +50,7 @@ class ServingNode:
         self.config = read_config(directory)
         self.identity = identity.load(directory)
         self.approval = Approval(directory, self.config.name, self.identity)
+        self.ledger = Ledger(directory, self.config.name, self.identity)
         self._attempts: dict[bytes, Attempt] = {}
         self._opened_by: dict[Attempt, str] = {}  # all that are not over at this node yet
         self._lock = threading.Lock()
@@ -68,6 +74,7 @@ class ServingNode:
         for end in self._links:
             end()
         self.endpoint.close()
+        self.ledger.close()
         log.info("stopped")
 
     # ---- approvals
@@ -286,9 +293,13 @@ class ServingNode:
             "query", name, initiator, plan.scheme.algebra.name if plan else "", spec.digest, plan.digest if plan else ""
         )
         invitation = pb.Invitation(proposal=attempt.proposal, query=name, initiator=initiator)
-        session_id, keys = agree(
+        proposed = b""
+        if plan is not None and plan.noise and initiator == member.me:
+            proposed = self.ledger.unsettled(plan.digest, spec.digest) or os.urandom(ID_BYTES)
+        session_id, keys, hellos = agree(
             attempt, member, terms, peers, self.endpoint.open,
             lambda peer: initiator == member.me and self.endpoint.invite(peer, invitation),
+            release=proposed, books=self.ledger,
         )  # fmt: skip
         if plan is None or initiator not in plan.query.receivers:
             why = "the approved spec has no such query" if plan is None else f"{initiator} is not a receiver of {name}"
@@ -296,11 +307,36 @@ class ServingNode:
         log.info("agreed", extra=fields(query=name, initiator=initiator, session=session_id.hex()[:16]))
         triples = DealerTriples() if plan.triples else None
         ctx = context(member, attempt.session, session_id, keys, plan.scheme, triples)
-        result = run_query(ctx, plan, spec.digest, lambda: self._at_home(plan, member, attempt.session), tell)
+        identifier = proposed if initiator == member.me else hellos[initiator].release
+        result = run_query(
+            ctx, plan, spec.digest, lambda: self._mine(ctx, plan, member, attempt.session, hellos, identifier), tell
+        )
         if result is not None and initiator != member.me:
             file = write(result, self.directory, session_id)
             log.info("wrote the answer", extra=fields(query=name, file=str(file)))
+        if plan.noise:
+            self.ledger.settle(identifier)
         return result
+
+    def _mine(
+        self, ctx: Context, plan: Plan, member: Membership, session: Session, hellos: Mapping[str, pb.Hello], identifier: bytes
+    ) -> Array | None:
+        """What this company shares; where the query has noise, once it is charged everywhere."""
+        try:
+            for hello in hellos.values():
+                self.ledger.check(hello.ledger_length, hello.ledger_head)
+            if plan.exact_over and not self.config.exact:
+                tables = ", ".join(table.name for table in plan.exact_over)
+                why = f"it gives no exact answers over {tables}, whose rows are about somebody: the query has no `privacy`"
+                raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
+            if not plan.noise:
+                return inputs(plan, self._at_home(plan, member, session))
+            release = release_of(plan, member, identifier)
+            return charged(
+                ctx, plan, member, self.ledger, self.config.cap, release, lambda: self._at_home(plan, member, session)
+            )
+        except LedgerError as error:
+            raise SessionFailed(str(error), pb.Abort.REFUSED, member.me, str(error)) from None
 
     def _at_home(self, plan: Plan, member: Membership, session: Session) -> list[Array | None]:
         try:
@@ -324,7 +360,7 @@ class ServingNode:
             scheme, plan_digest = spec.plans[name].scheme, spec.plans[name].digest
         terms = Terms(purpose, name, initiator, scheme.algebra.name if scheme else "", spec.digest, plan_digest)
         patience = 10.0 if purpose == "query" else 600.0
-        session_id, keys = agree(
+        session_id, keys, _ = agree(
             attempt, member, terms, member.peers, self.endpoint.open, lambda peer: False, patience
         )
         if scheme is None or (purpose == "query") != bool(plan_digest):

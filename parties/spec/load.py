@@ -4,7 +4,7 @@ import base64
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +25,7 @@ from parties.spec.models import (
     DecimalColumn,
     FloatColumn,
     NodeStanza,
+    PrivacyStanza,
     QueryStanza,
     SpecFile,
     TableStanza,
@@ -33,8 +34,11 @@ from parties.spec.models import (
 from parties.spec.problems import Problem, SpecError, explain_validation, nearest
 from parties.spec.sql import SqlProblem, parse_query
 from parties.wire.identity import check_dates, stands_alone
+from protocols.accounting import micro_rho, pure_micro_rho
 from protocols.planning.plan import Plan, PlanError, Security, plan_query
-from protocols.tables import Column, Table, days, microseconds
+from protocols.planning.privacy import Privacy
+from protocols.planning.query import Query, StatisticOutput
+from protocols.tables import Column, Table, Unit, days, microseconds
 
 __all__ = ["Peer", "Problem", "Spec", "SpecError", "explain_validation", "load", "loads"]
 
@@ -217,7 +221,15 @@ class _Checker:
         if len(self.problems) > before:
             return None
         holders = (stanza.owner,) if stanza.owner is not None else tuple(sorted(stanza.holders or self.names))
-        return Table(name, columns, stanza.max_rows, holders, stanza.owner, tuple(stanza.key or ()))
+        unit = None
+        if stanza.unit is not None:
+            own = stanza.unit
+            if own.key is None and (own.rows, own.groups, own.companies) != (1, 1, 1):
+                self.say(f"{place}.unit", "without a key each row is a unit: it is one row, in one group, at one company")
+            unit = Unit(own.key, own.companies, own.rows, own.groups, stanza.neighbours)
+        elif "neighbours" in stanza.model_fields_set:
+            self.say(f"{place}.neighbours", "goes with unit: say who is protected, or remove it")
+        return Table(name, columns, stanza.max_rows, holders, stanza.owner, tuple(stanza.key or ()), unit)
 
     def _column(self, place: str, name: str, stanza: AnyColumn) -> Column:
         if isinstance(stanza, CategoryColumn):
@@ -283,8 +295,35 @@ class _Checker:
             return None
         if security is None or not all(known) or any(table.name in self.unsound for table in query.tables):
             return None
+        privacy = self._privacy(f"{place}.privacy", stanza.privacy, query) if stanza.privacy is not None else None
+        if stanza.privacy is not None and privacy is None:
+            return None
         try:
-            return plan_query(query, security)
+            return plan_query(replace(query, privacy=privacy), security)
         except PlanError as error:
             self.say(place, str(error))
             return None
+
+    def _privacy(self, place: str, stanza: PrivacyStanza, query: Query) -> Privacy | None:
+        names = {output.name for output in query.select if isinstance(output, StatisticOutput)}
+        for name in stanza.split.keys() - names:
+            self.say(f"{place}.split.{name}", f"the query has no such output: {nearest(name, names)}")
+        given = {name for name in ("epsilon", "delta", "rho") if getattr(stanza, name) is not None}
+        split = tuple(sorted(stanza.split.items()))
+        epsilon, delta = (None if x is None else Fraction(Decimal(str(x))) for x in (stanza.epsilon, stanza.delta))
+        if stanza.mechanism == "laplace":
+            if given == {"epsilon"} and epsilon is not None:
+                return Privacy("laplace", pure_micro_rho(float(epsilon)), epsilon, None, split)
+            self.say(place, "laplace noise takes epsilon, and neither delta nor rho")
+            return None
+        if given == {"rho"} and stanza.rho is not None:
+            price = int(Fraction(Decimal(str(stanza.rho))) * 10**6)
+        elif given == {"epsilon", "delta"} and stanza.epsilon is not None and stanza.delta is not None:
+            price = micro_rho(stanza.epsilon, stanza.delta)
+        else:
+            self.say(place, "gaussian noise takes epsilon and delta, or rho alone")
+            return None
+        if price < 1:
+            self.say(place, "is too small a budget: less than a millionth of rho")
+            return None
+        return Privacy("gaussian", price, epsilon, delta, split)

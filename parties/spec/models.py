@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from protocols.tables import Outside
+from protocols.planning.privacy import Mechanism
+from protocols.tables import Neighbours, Outside
 
 LARGEST = 1 << 62
 """Integers and scaled decimals lie below this in magnitude."""
@@ -159,6 +160,46 @@ AnyColumn = Annotated[
 ]
 
 
+class UnitStanza(Model):
+    key: Annotated[
+        Name | None,
+        Field(
+            description="a column of each company's view, agreed or not, that says whose a row is: all rows with one value are protected "
+            "as a whole, and rows where it is NULL are left out; without it each row is protected by itself"
+        ),
+    ] = None
+    companies: Annotated[int, Field(ge=1, lt=1 << 16, description="at how many companies one unit may have rows")] = 1
+    rows: Annotated[
+        int, Field(ge=1, lt=1 << 32, description="how many rows of a unit each company takes into account in one group of an answer")
+    ] = 1
+    groups: Annotated[
+        int, Field(ge=1, lt=1 << 32, description="how many groups of an answer a unit's rows at each company count in")
+    ] = 1
+
+
+Positive = Annotated[float, Field(gt=0, le=1000, strict=False)]
+Probability = Annotated[float, Field(gt=0, lt=1, strict=False)]
+
+
+class PrivacyStanza(Model):
+    mechanism: Annotated[
+        Mechanism,
+        Field(description="the noise: `gaussian` (epsilon and delta, or rho), or `laplace` (epsilon alone: pure differential privacy)"),
+    ] = "gaussian"
+    epsilon: Annotated[Positive | None, Field(description="how much the answer may depend on one unit")] = None
+    delta: Annotated[
+        Probability | None, Field(description="with what probability it may depend on it more: far less than one by the number of units")
+    ] = None
+    rho: Annotated[Positive | None, Field(description="the same as a zCDP budget, instead of epsilon and delta")] = None
+    split: Annotated[
+        dict[Name, Annotated[int, Field(ge=1, le=1000)]],
+        Field(
+            description="weights by output: what part of the budget each gets; by default all the same, which gives totals the same "
+            "error relative to what one row can add"
+        ),
+    ] = {}
+
+
 class TableStanza(Model):
     max_rows: Annotated[
         int, Field(ge=1, lt=1 << 48, description="rows at each company; ranges are proven from it, a node with more refuses")
@@ -172,6 +213,20 @@ class TableStanza(Model):
         list[Name] | None,
         Field(min_length=1, description="columns of an owned table of which no two rows agree on all; joins use them"),
     ] = None
+    unit: Annotated[
+        UnitStanza | None,
+        Field(
+            description="who is protected by differential privacy; queries over the table then need `privacy`, or every company's leave "
+            "to be exact"
+        ),
+    ] = None
+    neighbours: Annotated[
+        Neighbours,
+        Field(
+            description="what an answer may hardly depend on: whether a unit's rows are there (`add-remove`), or which unit's "
+            "they are (`replace`, twice the noise)"
+        ),
+    ] = "add-remove"
     columns: Annotated[dict[Name, AnyColumn], Field(min_length=1, description="the agreed columns, by name")]
 
 
@@ -180,6 +235,10 @@ class QueryStanza(Model):
     receivers: Annotated[
         list[PartyName], Field(min_length=1, description="the parties that receive the answer, and may run the query")
     ]
+    privacy: Annotated[
+        PrivacyStanza | None,
+        Field(description="noise for all that is opened, which no company knows, charged to every company's budget"),
+    ] = None
 
 
 class SpecFile(Model):

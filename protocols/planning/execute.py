@@ -9,21 +9,24 @@ import numpy as np
 
 from mpc.algebra import Array
 from mpc.context import Context
+from mpc.randomness import Stream
 from mpc.share import Share, concatenate
 from protocols.gadgets import multiply, reveal, share
 from protocols.planning.plan import Plan, group_cells
 from protocols.planning.query import KeyOutput, StatisticOutput
 from protocols.statistics import histogram
-from protocols.statistics.base import Value, half_ulp
+from protocols.statistics.base import Noisy, PrivateStatistic, Value, decimal, half_ulp
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A table; `error_bound` gives for each column the greatest absolute difference from the exact answer."""
+    """A table; `error_bound` gives for each column the greatest absolute difference from the exact answer, noise aside.
+    With noise, `standard_error` has that of each value, None for keys and where there is no value."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Value, ...], ...]
     error_bound: tuple[float, ...]
+    standard_error: tuple[tuple[float | None, ...], ...] = ()
 
 
 def prepare(ctx: Context, plan: Plan) -> None:
@@ -33,20 +36,42 @@ def prepare(ctx: Context, plan: Plan) -> None:
         ctx.triples.request(ctx, plan.multiplied)
 
 
+def draw_noise(plan: Plan, me: str, stream: Stream) -> Array | None:
+    """The noise that party `me` adds, as integers: for each opened total one a cell, in the order of `plan.layout`. None
+    where it adds none. To be drawn before anything is computed at home, so that its time tells nothing of it."""
+    if me not in plan.adding:
+        return None
+    return np.concatenate([noise.sampler.draw(plan.cells, stream) for noise in plan.noise])
+
+
+def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None) -> Array | None:
+    """The integers that this party shares in `execute`; None where it shares nothing. `home[k]` is this company's vector for
+    task k, None where it holds no such table. Of a single table the noise is in the totals themselves; in a join it comes
+    after them."""
+    vectors = [vector for vector in home if vector is not None]
+    if noise is not None and plan.products:
+        vectors.append(noise)
+    elif noise is not None:
+        (vector,) = vectors
+        vectors = [vector.astype(object) * np.repeat(_units(plan), plan.cells) + noise]
+    return np.concatenate(vectors) if vectors else None
+
+
 def execute(
-    ctx: Context, plan: Plan, home: Sequence[Array | None], phase: Callable[[str], None] = lambda name: None
+    ctx: Context, plan: Plan, mine: Array | None, phase: Callable[[str], None] = lambda name: None
 ) -> list[list[int]] | None:
     """The opened totals (`plan.opened` by cell, then each of `plan.adjustments`) at a receiver; None elsewhere.
 
-    `home[k]` is this company's vector for task k, None where it holds no such table. `phase` hears "share", "compute"
-    and "open". Discloses `plan.disclosures`; costs `plan.cost`.
+    `mine` are this party's `inputs`. `phase` hears "share", "compute" and "open". Discloses `plan.disclosures`; costs
+    `plan.cost`.
     """
     phase("share")
-    vectors = [vector for vector in home if vector is not None]
-    shares = share(ctx, np.concatenate(vectors) if vectors else None, shapes=plan.shapes)
-    totals, adjusted = _totals(plan, dict(zip(plan.shapes, shares, strict=True)))
+    shares = share(ctx, mine, shapes=plan.shapes)
+    totals, adjusted, noise = _totals(plan, dict(zip(plan.shapes, shares, strict=True)))
     phase("compute")
     opened = _join(ctx, plan, totals) if plan.products else totals[0]
+    if noise is not None:
+        opened = opened * _units(plan)[:, np.newaxis] + noise.reshape(*opened.shape)
     phase("open")
     values = reveal(ctx, opened.reshape(-1), adjusted, to=plan.receivers)
     if values is None:
@@ -55,8 +80,14 @@ def execute(
     return [*cells.reshape(len(plan.opened), -1)[:, _places(plan)].tolist(), *([count] for count in counts.tolist())]
 
 
-def _totals(plan: Plan, shares: dict[int, Share]) -> tuple[list[Share], Share]:
-    """For each task the sum over its holders, each of which shared the vectors of its tasks end to end; and all adjustments."""
+def _units(plan: Plan) -> Array:
+    """By what each opened total is multiplied before noise is added."""
+    return np.array([10**noise.digits for noise in plan.noise], dtype=object)
+
+
+def _totals(plan: Plan, shares: dict[int, Share]) -> tuple[list[Share], Share, Share | None]:
+    """For each task the sum over its holders, each of which shared the vectors of its tasks end to end; all adjustments; and
+    in a join with noise its sum, which came after them."""
     start = dict.fromkeys(shares, 0)
     totals, adjusted = [], []
     for task in plan.tasks:
@@ -67,7 +98,8 @@ def _totals(plan: Plan, shares: dict[int, Share]) -> tuple[list[Share], Share]:
         total, cells = reduce(add, parts), len(task.measures) * task.cells
         totals.append(total[:cells])
         adjusted.append(total[cells:])
-    return totals, concatenate(adjusted)
+    noise = [shares[party][start[party] :] for party in map(plan.party, plan.adding)] if plan.products else []
+    return totals, concatenate(adjusted), reduce(add, noise) if noise else None
 
 
 def _join(ctx: Context, plan: Plan, totals: Sequence[Share]) -> Share:
@@ -101,23 +133,34 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
         edges = histogram.edges(plan.query.histogram)
         bounds = [abs(edge) for pair in edges for edge in pair if isinstance(edge, float)]
         bound = half_ulp(int(max(bounds)) + 1) if bounds else 0
-        bins = tuple((lower, upper, count) for (lower, upper), count in zip(edges, opened[0], strict=True))
-        return Answer(histogram.COLUMNS, bins, (bound, bound, 0))
+        digits = plan.noise[0].digits if plan.noise else 0
+        bins = tuple((*edge, decimal(count, digits)) for edge, count in zip(edges, opened[0], strict=True))
+        return Answer(histogram.COLUMNS, bins, (bound, bound, 0), ((None, None, plan.noise[0].deviation),) * len(bins) if plan.noise else ())
     select = plan.query.select
     keys = [key.expression for key in plan.keys]
     uses = iter(plan.uses)
     made_of = [(keys.index(output.key),) if isinstance(output, KeyOutput) else next(uses) for output in select]
     rows: list[tuple[Value, ...]] = []
+    errors: list[tuple[float | None, ...]] = []
     for cell, codes in enumerate(group_cells(plan)):
         row: list[Value] = []
+        row_errors: list[float | None] = []
         for output, places in zip(select, made_of, strict=True):
             if isinstance(output, KeyOutput):
                 code = codes[places[0]]
                 row.append(output.key.column.value(code) if code < output.key.column.size else None)
+                row_errors.append(None)
+            elif plan.noise:
+                noisy = [Noisy(opened[k][cell], plan.noise[k].digits, plan.noise[k].deviation) for k in places]
+                assert isinstance(output.statistic, PrivateStatistic)  # else it would not have been planned
+                estimate = output.statistic.estimate(output.function, output.argument, noisy)
+                row.append(estimate.value)
+                row_errors.append(estimate.standard_error)
             else:
                 values = [opened[place][cell] for place in places]
                 row.append(output.statistic.finish(output.function, output.argument, values))
         rows.append(tuple(row))
+        errors.append(tuple(row_errors))
     return Answer(
         tuple(output.name for output in select),
         tuple(rows),
@@ -125,4 +168,5 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
             output.statistic.error_bound(output.function, output.argument, plan.rows) if isinstance(output, StatisticOutput) else 0
             for output in select
         ),
+        tuple(errors) if plan.noise else (),
     )

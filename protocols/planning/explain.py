@@ -1,8 +1,22 @@
 """What a plan will do, in words: for the person who decides whether it may."""
 
+import math
+from collections.abc import Sequence
+
+from protocols.accounting import epsilon
 from protocols.expression import Number
 from protocols.planning.plan import Plan
+from protocols.planning.privacy import Noise
 from protocols.planning.query import StatisticOutput
+from protocols.statistics import histogram
+from protocols.statistics.base import Noisy, PrivateStatistic
+from protocols.tables import Table
+
+REPORTED_DELTA = 1e-6
+"""Where the spec gives rho alone."""
+INTERVAL = {"gaussian": 1.96, "laplace": 2.12}
+"""Standard errors on either side of a value that hold the exact one in 95 of 100 answers: of sums of Gaussian noise, and of
+Polya noise, whose tails are at most those of a Laplace distribution (ln 20 / sqrt 2)."""
 
 
 def assumptions(plan: Plan) -> list[str]:
@@ -19,6 +33,73 @@ def assumptions(plan: Plan) -> list[str]:
     if plan.triples:
         listed.insert(1, "the dealer colludes with no company; it sees no data and nothing that is opened")
     return listed
+
+
+def protected(table: Table) -> str:
+    """Who is protected, in words."""
+    unit = table.unit
+    assert unit is not None
+    if unit.key is None:
+        return f"each row of {table.name}"
+    counted = f"{unit.rows} row{'s' * (unit.rows > 1)} in each of {unit.groups} group{'s' * (unit.groups > 1)}"
+    companies = "one company" if unit.companies == 1 else f"each of {unit.companies} companies"
+    return f"each {unit.key}, with all rows of it in {table.name}, of which at most {counted} at {companies} count"
+
+
+def guarantee(plan: Plan) -> list[str]:
+    """What the noise promises, for a data-protection officer; empty where there is none."""
+    privacy, table, security = plan.query.privacy, plan.tasks[0].table, plan.security
+    if privacy is None:
+        return [
+            f"the answer is exact: no differential privacy holds for {protected(table)}" for table in plan.exact_over
+        ]
+    assert table.unit is not None
+    is_pure = privacy.mechanism == "laplace"
+    delta = REPORTED_DELTA if privacy.delta is None else float(privacy.delta)
+    size = float(privacy.epsilon) if is_pure and privacy.epsilon else epsilon(privacy.micro_rho, delta)
+    n, t = len(security.parties), security.colluding
+    them = f"{t} of the {n} companies" if t > 1 else "one company"
+    change = "is there or not" if table.unit.neighbours == "add-remove" else "is there or another in its stead"
+    return [
+        f"protected: {protected(table)}",
+        f"against: whoever sees the answer, even together with {them} that pool their data, their noise and all they saw",
+        f"epsilon = {size:.4g}"
+        + ("" if is_pure else f" at delta = {delta:g}")
+        + f" ({privacy.micro_rho / 1e6:g}-zCDP is charged): whether one {table.unit.key or 'row'} {change}, every answer is at most "
+        f"e^epsilon = {math.exp(min(size, 700)):.4g} times as likely" + ("" if is_pure else ", but for a chance of delta"),
+        f"{privacy.mechanism} noise is added by each of {', '.join(plan.adding)} to what it shares, before anything is opened; "
+        "nobody knows the sum of it",
+        "computationally: as long as nobody breaks AES, HKDF-SHA256 or TLS",
+    ]
+
+
+def expected_errors(plan: Plan) -> list[tuple[str, str, str, str]]:
+    """Of each output with noise: its name, in which cells, the standard error in its own units, and what a trusted party that
+    sees all data would have to accept for the same budget. Known before anything is spent."""
+    if plan.query.histogram is not None:
+        (noise,) = plan.noise
+        return [(histogram.COLUMNS[-1], "in every bin", f"{noise.deviation:.4g}", f"{noise.central_deviation:.4g}")]
+    listed = []
+    for output, places in zip(
+        (output for output in plan.query.select if isinstance(output, StatisticOutput)), plan.uses, strict=True
+    ):
+        noises = [plan.noise[place] for place in places]
+        depends = len(noises) > 1
+        for rows in (100, 1_000, 10_000) if depends else (0,):
+            if rows <= plan.rows:
+                ours, central = (f"{_error(output, noises, rows, central=central):.4g}" for central in (False, True))
+                where = f"in a cell of {rows:,} rows" if depends else "in every cell"
+                listed.append((output.name, where, ours, central))
+    return listed
+
+
+def _error(output: StatisticOutput, noises: Sequence[Noise], rows: int, *, central: bool) -> float:
+    """The standard error of an estimate from `rows` rows in the middle of the bounds."""
+    assert isinstance(output.statistic, PrivateStatistic)
+    deviations = [noise.central_deviation if central else noise.deviation for noise in noises]
+    totals = [Noisy(rows if place == 0 else 0, 0, deviation) for place, deviation in enumerate(deviations)]
+    error = output.statistic.estimate(output.function, output.argument, totals).standard_error
+    return math.nan if error is None else error
 
 
 def at_home(plan: Plan) -> list[tuple[str, str, str]]:

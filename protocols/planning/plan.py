@@ -3,7 +3,7 @@ cost, and every value that will be opened, to whom. Pure: every node makes the s
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -26,9 +26,12 @@ from protocols.expression import (
     magnitude,
 )
 from protocols.gadgets import multiply_cost, reveal_cost, share_cost
+from protocols.planning.privacy import Noise, Privacy, Sensitivity, plan_noise
 from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
 from protocols.planning.task import Adjustment, HomeTask, Key
-from protocols.statistics.base import Measure
+from protocols.statistics import BY_NAME
+from protocols.statistics.base import Measure, PrivateStatistic
+from protocols.tables import Table
 
 HOME_LIMIT = 1 << 126
 """Integers at home are exact below this (an engine's 128-bit integers)."""
@@ -64,7 +67,7 @@ class Plan:
     of those it is made of. `keys` are the group keys of the answer, the last of which runs fastest. In a join,
     `products[k]` are the measures of the two tasks whose cells are multiplied and added up to `opened[k]`: the tasks'
     first keys are the joined one, and all others groups. `ranges` are the proven largest magnitudes, in words and as
-    numbers."""
+    numbers. Where the query asks for privacy, `noise[k]` is added to `opened[k]`."""
 
     query: Query
     security: Security
@@ -75,6 +78,7 @@ class Plan:
     uses: tuple[tuple[int, ...], ...]
     products: tuple[tuple[int, int], ...]
     ranges: tuple[tuple[str, int], ...]
+    noise: tuple[Noise, ...] = ()
 
     @property
     def cells(self) -> int:
@@ -128,13 +132,28 @@ class Plan:
         return tuple(sorted(map(self.party, self.query.receivers)))
 
     @property
+    def adding(self) -> tuple[str, ...]:
+        """Who adds noise: the holders, to their totals before they share them; in a join all parties, to the products."""
+        if not self.noise:
+            return ()
+        return self.security.parties if self.products else self.tasks[0].table.holders
+
+    @property
+    def exact_over(self) -> tuple[Table, ...]:
+        """The tables with a protected unit whose totals the query opens without noise."""
+        return () if self.noise else tuple(task.table for task in self.tasks if task.table.unit is not None)
+
+    @property
     def shapes(self) -> dict[PartyId, Shape]:
-        """How many values each party that holds data shares: the vectors of its tasks, end to end."""
+        """How many values each party shares: the vectors of its tasks, end to end, and in a join its noise."""
         widths: dict[PartyId, int] = {}
         for task in self.tasks:
             for holder in task.table.holders:
                 party = self.party(holder)
                 widths[party] = widths.get(party, 0) + task.size
+        if self.products:
+            for party in map(self.party, self.adding):
+                widths[party] = widths.get(party, 0) + len(self.opened) * self.cells
         return {party: (widths[party],) for party in sorted(widths)}
 
     def cost(self, me: PartyId) -> Cost:
@@ -153,7 +172,11 @@ class Plan:
         suffix = f" by {', '.join(names.values())}" if names else ""
         if self.products:
             suffix += f" over {shared.name} joined with {owned.name}"
+        if self.noise:
+            suffix += ", with noise"
         listed = [Disclosure(f"{measure}{suffix}", self.cells, receivers) for measure in self.opened]
+        if self.noise:
+            return tuple(listed)  # what follows from them, for whomever, is within the guarantee
         listed += [Disclosure(f"the number of {adjustment}", 1, receivers) for adjustment in self.adjustments]
         if len(shared.holders) == 1:
             what = f"all of this describes rows of {shared.holders[0]} alone"
@@ -218,7 +241,7 @@ class Plan:
         outputs = [(output.name, *_use(output)) for output in self.query.select]
         return hashlib.sha256(repr((
             "comity plan 1", self.query.name, self.security, self.scheme.name, self.scheme.algebra.name, self.keys, self.tasks,
-            self.opened, self.uses, self.products, outputs, self.query.receivers,
+            self.opened, self.uses, self.products, outputs, self.query.receivers, self.query.privacy, self.noise,
         )).encode()).hexdigest()  # fmt: skip
 
 
@@ -233,12 +256,15 @@ def plan_query(query: Query, security: Security) -> Plan:
     known = never_null(query.tables, query.where)
     opened: list[Measure] = []
     uses = []
+    weights: dict[int, int] = {}
     for output in query.select:
         if isinstance(output, StatisticOutput):
-            measures = output.statistic.measures(output.function, output.argument)
-            uses.append(tuple(_index(opened, _plain(measure, known)) for measure in measures))
+            listed = _measures(query.privacy, output)
+            uses.append(tuple(_index(opened, _plain(measure, known)) for measure in listed))
+            weight = 1 if query.privacy is None else query.privacy.weight(output.name)
+            weights |= {place: max(weights.get(place, 0), weight) for place in uses[-1]}
     if query.histogram is not None:
-        opened = [Measure("count", None)]
+        opened, weights = [Measure("count", None)], {0: 1}
 
     keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
     if query.histogram is not None:
@@ -248,6 +274,9 @@ def plan_query(query: Query, security: Security) -> Plan:
         tasks, products = _join_tasks(query, keys, opened, known)
     else:
         tasks = (HomeTask(query.tables[0], query.where, keys, tuple(opened)),)
+    noise: tuple[Noise, ...] = ()
+    if query.privacy is not None:
+        tasks, noise = _private(query.privacy, security, tasks, products, [weights[k] for k in range(len(opened))])
     if products and security.triples is None and security.scheme == "additive":
         raise PlanError(
             "the join multiplies secrets, and additive shares need triples for that: "
@@ -256,14 +285,27 @@ def plan_query(query: Query, security: Security) -> Plan:
     for task in tasks:
         _check_home(task)
     ranges = _ranges(tasks, products, opened)
+    ranges += _noisy_ranges(products, opened, noise, ranges)
     scheme = _smallest(security, ranges)
-    plan = Plan(query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges))
+    plan = Plan(query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges), noise)
     if plan.multiplied > LARGEST_REQUEST:
         raise PlanError(
             f"the join multiplies {plan.multiplied:,} pairs, and a query at most {LARGEST_REQUEST:,}: select fewer sums, "
             f"{'group by less, ' if keys else ''}or narrow the bounds of the key"
         )
     return plan
+
+
+def _measures(privacy: Privacy | None, output: StatisticOutput) -> tuple[Measure, ...]:
+    """The totals that an output is made of."""
+    if privacy is None:
+        return output.statistic.measures(output.function, output.argument)
+    if not isinstance(output.statistic, PrivateStatistic):
+        raise PlanError(
+            f"{output.function} cannot be had with privacy: how far one unit moves what it opens is not bounded. With privacy "
+            f"there are {', '.join(name for name, statistic in BY_NAME.items() if isinstance(statistic, PrivateStatistic))}"
+        )
+    return output.statistic.private_measures(output.function, output.argument)
 
 
 def _index(measures: list[Measure], measure: Measure) -> int:
@@ -302,6 +344,50 @@ def _join_tasks(
         keys += [key for key in groups if key.expression.tables == {table.name} and key not in keys]
         tasks.append(HomeTask(table, where, tuple(keys), tuple(side)))
     return tuple(tasks), products
+
+
+def _private(
+    privacy: Privacy,
+    security: Security,
+    tasks: tuple[HomeTask, ...],
+    products: Sequence[tuple[int, int]],
+    weights: Sequence[int],
+) -> tuple[tuple[HomeTask, ...], tuple[Noise, ...]]:
+    """The tasks with their units, and the noise of each opened total."""
+    protected, *others = tasks
+    unit = protected.table.unit
+    for other in others:
+        if other.table.unit is not None:
+            raise PlanError(
+                f"privacy cannot be had for {other.table.name}, an owned table with a unit: one of its rows is joined with any "
+                "number of the other table's, so how far it moves the answer is not bounded"
+            )
+    if unit is None:
+        raise PlanError(f"asks for privacy, but nobody says whose: add tables.{protected.table.name}.unit")
+    cells = min(unit.groups, protected.cells)
+    sensitivities = []
+    for place in range(len(weights)):
+        left, right = products[place] if products else (place, None)
+        most = unit.rows * (protected.largest(protected.measures[left]) // protected.table.max_rows)
+        if right is not None:
+            (owned,) = others
+            most *= owned.largest(owned.measures[right]) // owned.table.max_rows
+        sensitivities.append(Sensitivity(cells, max(most, 1), is_spread=not products))
+    adding = len(security.parties if products else protected.table.holders)
+    noise = plan_noise(privacy, unit, sensitivities, weights, adding, security.colluding)
+    return (replace(protected, unit=unit), *others), noise
+
+
+def _noisy_ranges(
+    products: Sequence[tuple[int, int]],
+    opened: Sequence[Measure],
+    noise: Sequence[Noise],
+    ranges: Sequence[tuple[str, int]],
+) -> Iterator[tuple[str, int]]:
+    """Those of the opened totals with their noise, so that nothing wraps."""
+    exact = ranges[-len(opened) :] if products else ranges[: len(opened)]
+    for measure, added, (_, largest) in zip(opened, noise, exact, strict=bool(noise)):
+        yield f"{measure} with noise", largest * 10**added.digits + added.adding * added.bound
 
 
 def _belongs(node: Node, table: str, fallback: str) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from protocols.expression import Bin, Node, Reference, not_null
+from protocols.planning.privacy import Privacy
 from protocols.statistics.base import Statistic
 from protocols.tables import Table
 
@@ -30,7 +31,7 @@ class Query:
     """`tables` are one shared table, or a shared and an owned one joined on the key of the second.
 
     `where` are conditions that must all hold. A column of the joined key is the shared table's in `group_by` and `select`.
-    Either `select` has outputs, or `histogram` is the one output.
+    Either `select` has outputs, or `histogram` is the one output. With `privacy` noise is added to all that is opened.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Query:
     select: tuple[KeyOutput | StatisticOutput, ...]
     receivers: tuple[str, ...]
     histogram: Bin | None = None
+    privacy: Privacy | None = None
 
 
 def never_null(tables: tuple[Table, ...], where: tuple[Node, ...]) -> frozenset[Node]:

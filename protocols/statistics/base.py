@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
-from protocols.expression import Node
+from protocols.expression import Arithmetic, Node, Number
 
 Value = int | float | Decimal | str | bool | None
 
@@ -22,6 +22,28 @@ class Measure:
 
     def __str__(self) -> str:
         return f"{self.kind.upper()}({'*' if self.expression is None else self.expression})"
+
+
+@dataclass(frozen=True, slots=True)
+class Noisy:
+    """An opened total with noise: `value` * 10^-`digits`, in units of the measure's expression at its scale; `deviation`
+    is the noise's standard deviation in the same units."""
+
+    value: int
+    digits: int
+    deviation: float
+
+    @property
+    def number(self) -> Fraction:
+        return Fraction(self.value, 10**self.digits)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An answer from noisy totals, and its standard error; both None where the noise leaves nothing to say."""
+
+    value: Value
+    standard_error: float | None
 
 
 class Statistic(Protocol):
@@ -59,11 +81,32 @@ class Statistic(Protocol):
         ...
 
 
+@runtime_checkable
+class PrivateStatistic(Statistic, Protocol):
+    """One that can be had with noise: how far one unit moves its totals is bounded."""
+
+    def private_measures(self, name: str, argument: Node | None) -> tuple[Measure, ...]:
+        """The totals that are opened with noise instead: those that one row moves least."""
+        ...
+
+    def estimate(self, name: str, argument: Node | None, opened: Sequence[Noisy]) -> Estimate:
+        """The answer from `private_measures` with noise. What follows from bounds of the spec may correct it: that costs
+        no privacy."""
+        ...
+
+
 def decimal(value: int, scale: int) -> Decimal | int:
     """value * 10^-scale with all its digits; an integer at scale 0."""
     if scale == 0:
         return value
     return Decimal((int(value < 0), tuple(map(int, str(abs(value)))), -scale))
+
+
+def centred(argument: Node) -> Node:
+    """2 x - (lower + upper): with a count beside it, it says what the sum of x does, and one row moves it by no more than
+    the width of the bounds."""
+    middle = Number(argument.lower + argument.upper, argument.scale)
+    return Arithmetic("-", Arithmetic("*", Number(2), argument), middle)
 
 
 def half_ulp(largest: Fraction | int) -> float:

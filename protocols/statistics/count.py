@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from protocols.expression import Node
-from protocols.statistics.base import Measure, Value
+from protocols.statistics.base import Estimate, Measure, Noisy, Value, decimal
 
 
 class Count:
@@ -17,6 +17,14 @@ class Count:
 
     def finish(self, name: str, argument: Node | None, opened: Sequence[int]) -> Value:
         return opened[0]
+
+    def private_measures(self, name: str, argument: Node | None) -> tuple[Measure, ...]:
+        return self.measures(name, argument)
+
+    def estimate(self, name: str, argument: Node | None, opened: Sequence[Noisy]) -> Estimate:
+        """Not kept above zero, which would bias it."""
+        (count,) = opened
+        return Estimate(decimal(count.value, count.digits), count.deviation)
 
     def error_bound(self, name: str, argument: Node | None, rows: int) -> float:
         return 0

@@ -1,10 +1,11 @@
 """AVG(x): the opened sum over the opened count; NULL at count 0."""
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
 from protocols.expression import Node, largest
-from protocols.statistics.base import Measure, Value, half_ulp, upwards
+from protocols.statistics.base import Estimate, Measure, Noisy, Value, centred, half_ulp, upwards
 
 
 class Mean:
@@ -19,6 +20,24 @@ class Mean:
         assert argument is not None
         count, total = opened
         return float(Fraction(total, count * 10**argument.scale)) if count else None
+
+    def private_measures(self, name: str, argument: Node | None) -> tuple[Measure, ...]:
+        assert argument is not None
+        return Measure("count", argument), Measure("sum", centred(argument))
+
+    def estimate(self, name: str, argument: Node | None, opened: Sequence[Noisy]) -> Estimate:
+        """Kept within the bounds of the argument; NULL where the noisy count is not above zero. The error is that of a
+        ratio to first order, so right where the count is well above its own error."""
+        assert argument is not None
+        count, total = opened
+        if count.value <= 0:
+            return Estimate(None, None)
+        unit = 2 * 10**argument.scale
+        ratio = total.number / count.number
+        mean = (ratio + argument.lower + argument.upper) / unit
+        mean = min(max(mean, Fraction(2 * argument.lower, unit)), Fraction(2 * argument.upper, unit))
+        error = math.hypot(total.deviation, float(ratio) * count.deviation) / float(count.number) / unit
+        return Estimate(float(mean), error)
 
     def error_bound(self, name: str, argument: Node | None, rows: int) -> float:
         assert argument is not None

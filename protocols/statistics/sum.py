@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from protocols.expression import Node
-from protocols.statistics.base import Measure, Value, decimal, upwards
+from protocols.statistics.base import Estimate, Measure, Noisy, Value, decimal, upwards
 
 
 class Sum:
@@ -18,6 +18,14 @@ class Sum:
     def finish(self, name: str, argument: Node | None, opened: Sequence[int]) -> Value:
         assert argument is not None
         return decimal(opened[0], argument.scale)
+
+    def private_measures(self, name: str, argument: Node | None) -> tuple[Measure, ...]:
+        return self.measures(name, argument)
+
+    def estimate(self, name: str, argument: Node | None, opened: Sequence[Noisy]) -> Estimate:
+        assert argument is not None
+        (total,) = opened
+        return Estimate(decimal(total.value, argument.scale + total.digits), total.deviation / 10**argument.scale)
 
     def error_bound(self, name: str, argument: Node | None, rows: int) -> float:
         assert argument is not None

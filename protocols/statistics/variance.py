@@ -2,12 +2,13 @@
 of (x - c)^2, the variance is (N Q - S^2) / (N (N - 1)). The centre c is the middle of the bounds, so Q stays small,
 and nothing is lost for data far from zero."""
 
+import math
 from collections.abc import Sequence
 from decimal import Context
 from fractions import Fraction
 
 from protocols.expression import Arithmetic, Node, Number
-from protocols.statistics.base import Measure, Value, half_ulp, upwards
+from protocols.statistics.base import Estimate, Measure, Noisy, Value, centred, half_ulp, upwards
 
 _DIGITS = Context(prec=60)
 
@@ -43,6 +44,37 @@ class Variance:
         centred = total - count * ((argument.lower + argument.upper) // 2)
         variance = Fraction(count * squares - centred**2, count * divisor * 100**argument.scale)
         return _root(variance) if name.startswith("STDDEV") else float(variance)
+
+    def private_measures(self, name: str, argument: Node | None) -> tuple[Measure, ...]:
+        """With y = 2 x - (lower + upper) in -w to w: the sums of y and of 2 y^2 - w^2, which lies in -w^2 to w^2."""
+        assert argument is not None
+        y, width = centred(argument), argument.upper - argument.lower
+        squares = Arithmetic("-", Arithmetic("*", Number(2), Arithmetic("*", y, y)), Number(width**2, 2 * argument.scale))
+        return Measure("count", argument), Measure("sum", y), Measure("sum", squares)
+
+    def estimate(self, name: str, argument: Node | None, opened: Sequence[Noisy]) -> Estimate:
+        """Kept between zero and the most that the bounds allow; NULL where the noisy count leaves no divisor. The error is
+        to first order."""
+        assert argument is not None
+        n, total, squares = opened
+        divisor = n.number - name.endswith("_SAMP")
+        if divisor <= 0:
+            return Estimate(None, None)
+        width, unit = argument.upper - argument.lower, 100**argument.scale
+        mean, square = total.number / n.number, squares.number / n.number
+        variance = (square / 2 + Fraction(width**2, 2) - mean**2) / 4  # of the population, at the scale of squares
+        slope = math.hypot(
+            squares.deviation / 8, float(mean) * total.deviation / 2, float(mean**2 - square / 4) / 2 * n.deviation
+        )
+        error = slope / float(n.number)
+        most = Fraction(width**2, 4)
+        correction = n.number / divisor
+        variance = min(max(variance, Fraction(0)), most) * correction / unit
+        error *= float(correction) / unit
+        if name.startswith("STDDEV"):
+            root = _root(variance)
+            return Estimate(root, min(error / (2 * root), math.sqrt(error)) if root else math.sqrt(error))
+        return Estimate(float(variance), error)
 
     def error_bound(self, name: str, argument: Node | None, rows: int) -> float:
         assert argument is not None

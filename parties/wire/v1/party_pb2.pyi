@@ -119,6 +119,9 @@ class Hello(_message.Message):
     PLAN_DIGEST_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    LEDGER_LENGTH_FIELD_NUMBER: _builtins.int
+    LEDGER_HEAD_FIELD_NUMBER: _builtins.int
     proposal: _builtins.bytes
     purpose: _builtins.str
     """"query", or "protocol" for a library session"""
@@ -133,6 +136,12 @@ class Hello(_message.Message):
     """32 bytes, the same to all peers"""
     seed: _builtins.bytes
     """32 bytes for this peer alone"""
+    release: _builtins.bytes
+    """of the initiator, where the query has noise: the id that the release is charged under, 16 bytes"""
+    ledger_length: _builtins.int
+    """the newest entry of the receiver's ledger that the sender holds a receipt of: its number"""
+    ledger_head: _builtins.bytes
+    """and its hash, 32 bytes"""
     def __init__(
         self,
         *,
@@ -145,10 +154,13 @@ class Hello(_message.Message):
         plan_digest: _builtins.bytes = ...,
         nonce: _builtins.bytes = ...,
         seed: _builtins.bytes = ...,
+        release: _builtins.bytes = ...,
+        ledger_length: _builtins.int = ...,
+        ledger_head: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algebra", b"algebra", "initiator", b"initiator", "name", b"name", "nonce", b"nonce", "plan_digest", b"plan_digest", "proposal", b"proposal", "purpose", b"purpose", "seed", b"seed", "spec_digest", b"spec_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algebra", b"algebra", "initiator", b"initiator", "ledger_head", b"ledger_head", "ledger_length", b"ledger_length", "name", b"name", "nonce", b"nonce", "plan_digest", b"plan_digest", "proposal", b"proposal", "purpose", b"purpose", "release", b"release", "seed", b"seed", "spec_digest", b"spec_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,121 @@
+"""The noise of a query: how its budget is split over what is opened, and how much of it each company adds.
+
+docs/privacy.md derives the formulas. Everything is exact (integers and fractions), so that all nodes plan the same.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from mpc.noise import Sampler, discrete_gaussian, gaussian_bound, polya, polya_bound
+from protocols.accounting import honest, laplace_scale, noise_variance
+from protocols.tables import Unit
+
+Mechanism = Literal["gaussian", "laplace"]
+
+SMALLEST_VARIANCE = 9
+"""Of one company's Gaussian noise: the sum of narrower ones is not close enough to a Gaussian [KLS21]."""
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """What a query of the spec asks for. `micro_rho` is its price. `epsilon` is that of the spec (None where it gives rho), or
+    the pure epsilon of Laplace noise. `split` are weights of outputs by name, 1 where none is given."""
+
+    mechanism: Mechanism
+    micro_rho: int
+    epsilon: Fraction | None = None
+    delta: Fraction | None = None
+    split: tuple[tuple[str, int], ...] = ()
+
+    def weight(self, output: str) -> int:
+        return dict(self.split).get(output, 1)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What each of `adding` parties adds to one opened total, in every cell, by itself: an integer, Gaussian with variance
+    `parameter`, or Polya with scale `parameter`, such that the noise of `honest` of them is enough. What is opened is the
+    total times 10^digits and all of that. `central` is the variance that a trusted party would have to add to the total."""
+
+    mechanism: Mechanism
+    parameter: Fraction
+    digits: int
+    adding: int
+    honest: int
+    central: Fraction
+
+    @property
+    def bound(self) -> int:
+        """The largest magnitude of one party's noise."""
+        if self.mechanism == "gaussian":
+            return gaussian_bound(self.parameter)
+        return polya_bound(self.parameter, self.honest)
+
+    @property
+    def sampler(self) -> Sampler:
+        return discrete_gaussian(self.parameter) if self.mechanism == "gaussian" else polya(self.parameter, self.honest)
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of all noise, in units of the total."""
+        one = self.parameter if self.mechanism == "gaussian" else _laplace_variance(self.parameter) / self.honest
+        return math.sqrt(self.adding * one) / 10**self.digits
+
+    @property
+    def central_deviation(self) -> float:
+        return math.sqrt(self.central)
+
+
+def _laplace_variance(scale: Fraction) -> float:
+    """Of the discrete Laplace distribution: 2 q / (1 - q)^2 with q = exp(-1 / scale)."""
+    return 0.5 / math.sinh(0.5 / float(scale)) ** 2
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How far one unit moves the totals of one measure at one company at most: it is in `cells` cells, by `most` in
+    each. `is_spread`: no two of these are added up into one cell of the answer."""
+
+    cells: int
+    most: int
+    is_spread: bool = True
+
+    @property
+    def first(self) -> int:
+        """By the sum of absolute values."""
+        return self.cells * self.most
+
+    @property
+    def second_squared(self) -> int:
+        """The square of the Euclidean length."""
+        return self.cells * self.most**2 if self.is_spread else self.first**2
+
+
+def plan_noise(
+    privacy: Privacy, unit: Unit, sensitivities: Sequence[Sensitivity], weights: Sequence[int], adding: int, colluding: int
+) -> tuple[Noise, ...]:
+    """The noise of each measure. `adding` parties add some, of which `colluding` may know each other's. A unit that replaces
+    another moves the totals twice. Shares of the budget are rounded down, and what is left goes to the first ones."""
+    twice = 1 if unit.neighbours == "add-remove" else 2
+    companies, total = min(unit.companies, adding), sum(weights)
+    noises = []
+    prices = [privacy.micro_rho * weight // total for weight in weights]
+    for number in range(privacy.micro_rho - sum(prices)):
+        prices[number] += 1
+    for sensitivity, weight, micro_rho in zip(sensitivities, weights, prices, strict=True):
+        if privacy.mechanism == "gaussian":
+            squared = sensitivity.second_squared * twice**2
+            variance = noise_variance(adding, colluding, companies, squared, micro_rho)
+            digits = next(d for d in range(40) if variance * 100**d >= SMALLEST_VARIANCE)
+            central = Fraction(companies**2 * squared * 10**6, 2 * micro_rho)
+            parameter = variance * 100**digits
+        else:
+            assert privacy.epsilon is not None
+            epsilon = privacy.epsilon * weight / total
+            parameter, digits = laplace_scale(companies, sensitivity.first * twice, epsilon), 0
+            central = Fraction(_laplace_variance(parameter))
+        noises.append(Noise(privacy.mechanism, parameter, digits, adding, honest(adding, colluding), central))
+    return tuple(noises)
