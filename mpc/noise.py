@@ -66,16 +66,17 @@ class _Table:
 
     def draw(self, count: int, stream: Stream) -> NDArray[np.int64]:
         words = stream.words((_LIMBS, count))
-        index = np.searchsorted(self.limbs[0], words[0], side="right")
+        index: NDArray[np.int64] = np.searchsorted(self.limbs[0], words[0], side="right")
         # an equal highest limb leaves it to the lower ones; entry -1, met where index is 0, is only ever a needless check
         for i in np.flatnonzero(self.limbs[0][index - 1] == words[0]):
             index[i] = bisect_right(range(self.limbs.shape[1]), _joined(words[:, i]), key=self.threshold)
-        return index + self.lower
+        index += self.lower
+        return index
 
 
 def _joined(limbs: NDArray[np.uint64]) -> int:
-    high, middle, low = limbs.tolist()
-    return int(high) << 128 | int(middle) << 64 | int(low)
+    raw: bytes = limbs.astype(">u8").tobytes()
+    return int.from_bytes(raw, "big")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
