@@ -109,6 +109,8 @@ class Config:
     listen: str
     deadline: float
     tables: dict[str, TableSource | DatabaseSource]
+    exact: bool = False
+    caps: object = lambda account: None
 
 
 def read_config(directory: Path) -> Config:

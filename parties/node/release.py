@@ -14,13 +14,12 @@ from mpc.algebra import Array
 from mpc.context import Context
 from mpc.randomness import Stream, fresh_seed
 from parties.governance.approval import Membership
-from parties.governance.ledger import Cap, Charge, Ledger, Receipt, Release
+from parties.governance.ledger import Caps, Ledger
+from parties.governance.release import Charge, Receipt, Release
 from parties.node.agreement import party_ids
 from protocols.accounting import gaussian_rdp, laplace_rdp
 from protocols.planning.execute import draw_noise, inputs
 from protocols.planning.plan import Plan
-
-ID_BYTES = 16
 
 
 def release_of(plan: Plan, member: Membership, identifier: bytes) -> Release:
@@ -29,7 +28,7 @@ def release_of(plan: Plan, member: Membership, identifier: bytes) -> Release:
     assert privacy is not None
     assert table.unit is not None
     is_pure = privacy.mechanism == "laplace" and privacy.epsilon is not None
-    rdp = laplace_rdp(float(privacy.epsilon or 0)) if is_pure else gaussian_rdp(privacy.micro_rho)
+    rdp = laplace_rdp(privacy.epsilon or 0) if is_pure else gaussian_rdp(privacy.micro_rho)
     charge = Charge(table.name, table.unit.key or "row", privacy.micro_rho, rdp)
     return Release(
         identifier, plan.query.name, member.spec.digest, plan.digest, plan.security.parties, plan.query.receivers, (charge,)
@@ -41,7 +40,7 @@ def charged(
     plan: Plan,
     member: Membership,
     ledger: Ledger,
-    cap: Cap | None,
+    caps: Caps,
     release: Release,
     home: Callable[[], Sequence[Array | None]],
 ) -> Array | None:
@@ -54,7 +53,7 @@ def charged(
         mine = inputs(plan, home(), noise)
         return b"" if mine is None else bytes(algebra.to_bytes(algebra.encode(mine)))
 
-    reservation = ledger.reserve(release, make, cap)
+    reservation = ledger.reserve(release, make, caps)
     names = {number: name for name, number in party_ids(member).items()}
     commitments = {names[party]: told for party, told in ctx.tell("commitments", reservation.commitment).items()}
     receipt = ledger.sign(release.id, commitments)

@@ -20,12 +20,13 @@ from mpc.triples.dealer import DealerTriples, deal
 from parties.data.home import DataError, check_source
 from parties.data.source import remove_snapshots
 from parties.governance.approval import DEALER_NAME, Approval, Membership
-from parties.governance.ledger import Ledger, LedgerError
+from parties.governance.ledger import Ledger
+from parties.governance.release import ID_BYTES, LedgerError, PeerRefused
 from parties.node.agreement import PROPOSAL_BYTES, Attempt, Terms, agree, context, dials, new_proposal, party_ids
 from parties.node.config import read_config
 from parties.node.logs import fields, log, unexpected
 from parties.node.query import home_vectors, run_query
-from parties.node.release import ID_BYTES, charged, release_of
+from parties.node.release import charged, release_of
 from parties.node.report import write
 from parties.spec.problems import nearest
 from parties.wire import identity
@@ -299,7 +300,7 @@ class ServingNode:
         session_id, keys, hellos = agree(
             attempt, member, terms, peers, self.endpoint.open,
             lambda peer: initiator == member.me and self.endpoint.invite(peer, invitation),
-            release=proposed, books=self.ledger,
+            release=proposed, seen=self.ledger.seen,
         )  # fmt: skip
         if plan is None or initiator not in plan.query.receivers:
             why = "the approved spec has no such query" if plan is None else f"{initiator} is not a receiver of {name}"
@@ -323,8 +324,8 @@ class ServingNode:
     ) -> Array | None:
         """What this company shares; where the query has noise, once it is charged everywhere."""
         try:
-            for hello in hellos.values():
-                self.ledger.check(hello.ledger_length, hello.ledger_head)
+            for name, hello in hellos.items():
+                self.ledger.check(name, hello.ledger_length, hello.ledger_head)
             if plan.exact_over and not self.config.exact:
                 tables = ", ".join(table.name for table in plan.exact_over)
                 why = f"it gives no exact answers over {tables}, whose rows are about somebody: the query has no `privacy`"
@@ -333,8 +334,11 @@ class ServingNode:
                 return inputs(plan, self._at_home(plan, member, session))
             release = release_of(plan, member, identifier)
             return charged(
-                ctx, plan, member, self.ledger, self.config.cap, release, lambda: self._at_home(plan, member, session)
+                ctx, plan, member, self.ledger, self.config.caps, release, lambda: self._at_home(plan, member, session)
             )
+        except PeerRefused as error:
+            self.ledger.abandon(identifier)  # it could never be retried
+            raise SessionFailed(str(error), pb.Abort.LOST, error.peer, str(error)) from None
         except LedgerError as error:
             raise SessionFailed(str(error), pb.Abort.REFUSED, member.me, str(error)) from None
 
