@@ -1,12 +1,8 @@
 """Queries with noise between nodes of their own: what is charged, countersigned, opened; and what cannot be undone."""
 
 import json
-import shutil
-import signal
-import time
 from pathlib import Path
 
-import pytest
 from cluster import Cluster, comity
 
 NAMES = ("alpha", "beta", "gamma")

@@ -110,7 +110,8 @@ class Config:
     deadline: float
     tables: dict[str, TableSource | DatabaseSource]
     exact: bool = False
-    caps: object = lambda account: None
+    differing: tuple[str, ...] = ()
+    cap: object = None
 
 
 def read_config(directory: Path) -> Config:
