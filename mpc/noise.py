@@ -59,7 +59,7 @@ class _Table:
 
     @property
     def upper(self) -> int:
-        return self.lower + self.limbs.shape[1]
+        return self.lower + len(self.limbs[0])
 
     def threshold(self, i: int) -> int:
         return _joined(self.limbs[:, i])
@@ -69,14 +69,13 @@ class _Table:
         index: NDArray[np.int64] = np.searchsorted(self.limbs[0], words[0], side="right")
         # an equal highest limb leaves it to the lower ones; entry -1, met where index is 0, is only ever a needless check
         for i in np.flatnonzero(self.limbs[0][index - 1] == words[0]):
-            index[i] = bisect_right(range(self.limbs.shape[1]), _joined(words[:, i]), key=self.threshold)
+            index[i] = bisect_right(range(len(self.limbs[0])), _joined(words[:, i]), key=self.threshold)
         index += self.lower
         return index
 
 
 def _joined(limbs: NDArray[np.uint64]) -> int:
-    raw: bytes = limbs.astype(">u8").tobytes()
-    return int.from_bytes(raw, "big")
+    return int.from_bytes(limbs.astype(">u8").tobytes(), "big")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

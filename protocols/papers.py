@@ -14,14 +14,14 @@ class Paper(NamedTuple):
 
 
 PAPERS: dict[str, Paper] = {
-    "Beaver91": Paper(
-        "Donald Beaver", "Efficient Multiparty Protocols Using Circuit Randomization", "CRYPTO 1991, LNCS 576", 1991
-    ),
     "BS16": Paper(
         "Mark Bun, Thomas Steinke",
         "Concentrated Differential Privacy: Simplifications, Extensions, and Lower Bounds",
         "TCC 2016-B, LNCS 9985",
         2016,
+    ),
+    "Beaver91": Paper(
+        "Donald Beaver", "Efficient Multiparty Protocols Using Circuit Randomization", "CRYPTO 1991, LNCS 576", 1991
     ),
     "CDI05": Paper(
         "Ronald Cramer, Ivan Damgård, Yuval Ishai",
