@@ -1,12 +1,12 @@
 """Integer noise from a cryptographic stream, by tables of exact probabilities.
 
 A table holds the distribution function of a bounded integer at 192 binary digits, rounded down; a value costs 24 bytes of
-the stream and is the count of table entries not above them. So each probability is off by less than 2^-192, and what
-is drawn is within (entries / 2) 2^-192 of the distribution in statistical distance. A large scale would need a large table;
+the stream and is the count of table entries not above them. So each probability is off by less than 2^-192, and what is drawn
+is within (entries / 2 + 1) 2^-192 of the distribution in statistical distance, the tails cut off included. A large scale would need a large table;
 there a value is a fixed sum of multiples of independent draws from small tables.
 
 All values of a call are looked up alike: time tells how many were drawn, and of their values only what memory accesses
-of `searchsorted` tell (and, with probability about 2^-48 a value, that a tie was resolved).
+of `searchsorted` tell (and, with probability below 2^-46 a value, that a tie was resolved).
 """
 
 from bisect import bisect_right
@@ -103,7 +103,7 @@ class Sampler:
 def discrete_gaussian(variance: Fraction) -> Sampler:
     """The discrete Gaussian: P(x) proportional to exp(-x^2 / (2 variance)) over the integers. [CKS20]
 
-    Within 2^-175 of it in statistical distance, for every variance up to 2^114. ValueError for a variance below 9: the sum of n
+    Within 2^-175 of it in statistical distance, for every variance that fits. ValueError for a variance below 9: the sum of n
     discrete Gaussians is only nearly one, within 10 (n-1) exp(-pi^2 variance) in max-divergence [KLS21]: that is below
     (n-1) 2^-124 from 9 on, but (n-1) / 2000 at 1. (The argument below with the factor 1 shows it, too.) ValueError also where
     noise would not fit (`gaussian_bound`).
@@ -114,7 +114,7 @@ def discrete_gaussian(variance: Fraction) -> Sampler:
     with c = 64 V_A / V and T = V_A V_B / V = 16 V_A / (16 + V_A), which exceeds 12 as V_A > 48. By Poisson's formula
         S(x) = sqrt(2 pi T) (1 + 2 sum over j >= 1 of exp(-2 pi^2 T j^2) cos(2 pi j c x)),
     the same for all x up to factors 1 +- 2^-340: so each probability is that of the discrete Gaussian up to
-    a factor 1 +- 2^-338. (The argument of [MW17], section 3; at most 8 levels.)
+    a factor 1 +- 2^-338. (The argument of [MW17], section 3; at most 9 levels.)
     """
     bound = gaussian_bound(variance)
     terms = tuple((factor, _gaussian_table(part)) for factor, part in _gaussian_terms(variance))

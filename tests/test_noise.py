@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import signal, stats
 
 from mpc import noise
 from mpc.noise import MOST_BOUND, MOST_PARTS, Sampler, discrete_gaussian, gaussian_bound, polya, polya_bound
@@ -45,9 +45,13 @@ def laplace_law(scale: float) -> Law:
     return -reach, stats.dlaplace(1 / scale).pmf(np.arange(-reach, reach + 1))
 
 
-def polya_law(scale: float, parts: int) -> Law:
-    one = stats.nbinom(1 / parts, -np.expm1(-1 / scale)).pmf(np.arange(ceil(40 * scale) + 1))
-    return 1 - len(one), np.correlate(one, one, "full")
+def polya_law(scale: float, parts: int, step: int) -> Law:
+    """The difference of two draws of step N + R, N of shape 1/parts, R geometric below step."""
+    one = np.zeros((ceil(40 * scale / step) + 1, step))
+    one[:, 0] = stats.nbinom(1 / parts, -np.expm1(-step / scale)).pmf(np.arange(len(one)))
+    rest = np.exp(-np.arange(step) / scale)
+    one = signal.fftconvolve(one.reshape(-1), rest / rest.sum())
+    return 1 - len(one), signal.fftconvolve(one, one[::-1]).clip(0)
 
 
 def p_value(values: np.ndarray, law: Law, expected: int = 2_000) -> float:
@@ -85,7 +89,7 @@ def even(values: np.ndarray) -> np.ndarray:
 
 
 def some_zero(values: np.ndarray) -> np.ndarray:
-    return np.where(np.arange(len(values)) % 100 == 0, 0, values)
+    return np.where(np.arange(len(values)) % 50 == 0, 0, values)
 
 
 def one_sided(values: np.ndarray) -> np.ndarray:
@@ -235,16 +239,18 @@ def test_laplace_draws_have_the_exact_probabilities(scale):
     assert p_value(draws(polya(scale * 95 / 100, 1)), law) < FALSE_ALARM  # a ratio that is off
 
 
-@pytest.mark.parametrize(("scale", "parts"), [(Fraction(1), 3), (Fraction(20), 2), (Fraction(50), 10), (Fraction(1000), 3)])
-def test_polya_draws_have_the_exact_probabilities_and_parts_sum_to_laplace(scale, parts):
+@pytest.mark.parametrize(
+    ("scale", "parts", "step"), [(Fraction(1), 3, 1), (Fraction(20), 2, 1), (Fraction(50), 10, 1), (Fraction(1000), 3, 8)]
+)
+def test_polya_draws_have_the_exact_probabilities_and_parts_sum_to_laplace(scale, parts, step):
     def total(scale: Fraction, shape: int) -> np.ndarray:
         sampler = polya(scale, shape)
         return np.sum([draws(sampler) for _ in range(parts)], axis=0)
 
-    one = draws(polya(scale, parts))
-    assert p_value(one, polya_law(float(scale), parts)) > FALSE_ALARM
-    assert p_value(draws(polya(scale, parts + 1)), polya_law(float(scale), parts)) < FALSE_ALARM
-    law = laplace_law(float(scale))
+    law = polya_law(float(scale), parts, step)
+    assert p_value(draws(polya(scale, parts)), law) > FALSE_ALARM
+    assert p_value(draws(polya(scale, parts + 1)), law) < FALSE_ALARM
+    law = laplace_law(float(scale))  # from scale 128 on a little narrower than the sum: too little to be seen here
     assert p_value(total(scale, parts), law) > FALSE_ALARM
     assert p_value(total(scale, parts + 1), law) < FALSE_ALARM  # a divisor that is off by one
     assert p_value(total(scale * 95 / 100, parts), law) < FALSE_ALARM
