@@ -2,8 +2,8 @@
 
 A table holds the distribution function of a bounded integer at 192 binary digits, rounded down; a value costs 24 bytes of
 the stream and is the count of table entries not above them. So each probability is off by less than 2^-192, and what is drawn
-is within (entries / 2 + 1) 2^-192 of the distribution in statistical distance, the tails cut off included. A large scale would need a large table;
-there a value is a fixed sum of multiples of independent draws from small tables.
+is within (entries / 2 + 1) 2^-192 of the distribution in statistical distance, the tails cut off included. A large scale
+would need a large table; there a value is a fixed sum of multiples of independent draws from small tables.
 
 All values of a call are looked up alike: time tells how many were drawn, and of their values only what memory accesses
 of `searchsorted` tell (and, with probability below 2^-46 a value, that a tie was resolved).
@@ -141,13 +141,13 @@ def polya(scale: Fraction, parts: int) -> Sampler:
     difference of two geometric draws is discrete Laplace. [GX17] (section 4)
 
     From scale 128 on (more, with over 160 parts) the table would be long. A geometric G is k Q + R, with Q = floor(G / k)
-    geometric of ratio q^k, R on 0 ... k-1 with P(r) ~ q^r, and both independent, as q^(k Q + r) factors. The part is the difference
-    of two draws of k N + R, with N Polya of shape 1/parts and ratio q^k: the sum over the parts is k Q + R, that is G, plus the R of
-    all parts but one, which are independent of the rest and so can only hide more. Their variance is
+    geometric of ratio q^k, R on 0 ... k-1 with P(r) ~ q^r, and both independent, as q^(k Q + R) is a product. The part is the
+    difference of two draws of k N + R, with N Polya of shape 1/parts and ratio q^k: the sum over the parts is k Q + R, that is G,
+    plus the R of all parts but one, which are independent of the rest and so can only hide more. Their variance is
     (parts-1) (k^2-1) / 12 at most (a geometric draw cut to 0 ... k-1 varies less than a uniform one), that of G is above
-    scale^2 - 1/12; k is the largest power of two with 64 k <= scale and 25 parts k^2 <= scale^2. So they add
-    less than 1/300 to the variance and 1/600 to the root-mean-square; `variance` has it in. The digits of
-    R to base 1024 are independent, as q^r is a product over them; each table is of the difference of two digits.
+    scale^2 - 1/12; k is the largest power of two with 64 k <= scale and 25 parts k^2 <= scale^2. So they add less than 1/300 to
+    the variance and 1/600 to the root-mean-square; `variance` has it in. The digits of R to base 1024 are independent, as q^R is
+    a product over them; each table is of the difference of two digits.
 
     ValueError for a scale that is not positive, for parts outside of 1 to 4096, and where noise would not fit (`polya_bound`).
     """

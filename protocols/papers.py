@@ -30,7 +30,10 @@ PAPERS: dict[str, Paper] = {
         2005,
     ),
     "CKS20": Paper(
-        "Clément L. Canonne, Gautam Kamath, Thomas Steinke", "The Discrete Gaussian for Differential Privacy", "NeurIPS 2020", 2020
+        "Clément L. Canonne, Gautam Kamath, Thomas Steinke",
+        "The Discrete Gaussian for Differential Privacy",
+        "NeurIPS 2020",
+        2020,
     ),
     "GRR98": Paper(
         "Rosario Gennaro, Michael O. Rabin, Tal Rabin",
