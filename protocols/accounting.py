@@ -115,9 +115,9 @@ def laplace_rdp(epsilon: Fraction | float) -> tuple[int, ...]:
 
         log(cosh((alpha - 1/2) epsilon) / cosh(epsilon / 2)) / (alpha - 1),
 
-    which is at most epsilon and at most alpha epsilon^2 / 2 ([BS16], Proposition 3.3; randomised response has just this, [Mironov17],
-    Proposition 5). It is also that of discrete Laplace noise of scale 1/epsilon on a count: the loss is always epsilon or -epsilon.
-    Continuous Laplace noise has less ([Mironov17], Proposition 6; by 16 % at epsilon 1, alpha 2), so its formula would understate.
+    which is at most epsilon and at most alpha epsilon^2 / 2 ([BS16], Proposition 3.3; randomised response has just this,
+    [Mironov17], Proposition 5). Discrete Laplace noise of scale 1/epsilon on a count has it, too: the loss is always epsilon or
+    -epsilon. Continuous noise has less ([Mironov17], Proposition 6; by 16 % at epsilon 1, alpha 2): its formula would understate.
     """
     _check_epsilon(epsilon)
     exact, x = Fraction(epsilon), float(epsilon)
@@ -187,9 +187,9 @@ def laplace_scale(
     epsilon-differentially private against every coalition: m Delta / epsilon, and h = max(1, holders - colluding) parts.
 
     `sensitivity` is Delta, that of one company's vector to one unit in the sum of absolute values; m as for `noise_variance`.
-    Of at least h honest holders h parts make the noise discrete Laplace of that scale, the other parts are independent of it. A unit moves
-    their sum by m Delta at most. More parts than h (as Gaussian noise allows where a unit is in more companies than h) would not do:
-    shape below 1 has a peak at zero that gives more than epsilon away, however small the step. [GX17]
+    Of at least h honest holders h parts make the noise discrete Laplace of that scale, the other parts are independent of it. A
+    unit moves their sum by m Delta at most. Less noise each, as Gaussian noise allows where a unit may be in m > h companies,
+    would not do: were there m parts, h of them would have a peak at zero that gives more than epsilon away. [GX17]
 
     ValueError for counts below 1 (colluding below 0), and for a sensitivity or epsilon that is not positive.
     """

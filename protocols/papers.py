@@ -14,14 +14,14 @@ class Paper(NamedTuple):
 
 
 PAPERS: dict[str, Paper] = {
-    "Beaver91": Paper(
-        "Donald Beaver", "Efficient Multiparty Protocols Using Circuit Randomization", "CRYPTO 1991, LNCS 576", 1991
-    ),
     "BS16": Paper(
         "Mark Bun, Thomas Steinke",
         "Concentrated Differential Privacy: Simplifications, Extensions, and Lower Bounds",
         "TCC 2016-B, LNCS 9985",
         2016,
+    ),
+    "Beaver91": Paper(
+        "Donald Beaver", "Efficient Multiparty Protocols Using Circuit Randomization", "CRYPTO 1991, LNCS 576", 1991
     ),
     "CDI05": Paper(
         "Ronald Cramer, Ivan Damgård, Yuval Ishai",
@@ -30,7 +30,10 @@ PAPERS: dict[str, Paper] = {
         2005,
     ),
     "CKS20": Paper(
-        "Clément L. Canonne, Gautam Kamath, Thomas Steinke", "The Discrete Gaussian for Differential Privacy", "NeurIPS 2020", 2020
+        "Clément L. Canonne, Gautam Kamath, Thomas Steinke",
+        "The Discrete Gaussian for Differential Privacy",
+        "NeurIPS 2020",
+        2020,
     ),
     "GRR98": Paper(
         "Rosario Gennaro, Michael O. Rabin, Tal Rabin",
