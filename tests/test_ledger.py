@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -14,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc.errors import ComityError
+from parties.cli.main import cli
 from parties.governance import release as signed
 from parties.governance.ledger import (
     FILE,
@@ -32,7 +35,9 @@ from parties.governance.ledger import (
     Reservation,
 )
 from parties.governance.release import NO_HEAD, Account, Charge, LedgerError, PeerRefused, Receipt, Release
+from parties.node.config import read_config
 from parties.wire.identity import Identity, create
+from protocols.accounting import epsilon
 
 NAMES = ("acme", "birch", "cedar")
 ACCOUNT = Account("pay", "person")
@@ -705,6 +710,82 @@ def test_what_is_no_release_is_refused(wrong: object) -> None:
         wrong()
 
 
+# node.toml, and `comity budget`
+
+
+def _write_config(directory: Path, more: str = "") -> None:
+    (directory / "node.toml").write_text(f'name = "acme"\nlisten = "localhost:7101"\n{more}\n')
+
+
+def test_the_budget_in_node_toml(tmp_path: Path) -> None:
+    _write_config(tmp_path)
+    assert (read_config(tmp_path).cap, read_config(tmp_path).exact) == (None, False)
+    _write_config(tmp_path, 'exact = true\nbudget = { epsilon = 3, delta = 1e-6, renew = "monthly" }')
+    config = read_config(tmp_path)
+    assert config.exact
+    assert config.cap is not None
+    assert (config.cap.renew, config.cap.delta) == ("monthly", 1e-6)
+    assert epsilon(config.cap.micro_rho, 1e-6) <= 3 < epsilon(config.cap.micro_rho + 1, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"),
+    [
+        ("epsilon = 0, delta = 1e-6", "budget.epsilon: must be greater than 0"),
+        ("epsilon = inf, delta = 1e-6", "budget.epsilon"),
+        ("epsilon = nan, delta = 1e-6", "budget.epsilon"),
+        ('epsilon = "3", delta = 1e-6', "budget.epsilon"),
+        ("epsilon = true, delta = 1e-6", "budget.epsilon"),
+        ("epsilon = 3, delta = 0.0", "budget.delta: must be greater than 0"),
+        ("epsilon = 3, delta = 1", "budget.delta: must be less than 1"),
+        ("epsilon = 3, delta = nan", "budget.delta"),
+        ("epsilon = 3", "budget.delta: is missing"),
+        ('epsilon = 3, delta = 1e-6, renew = "weekly"', "budget.renew: must be 'never', 'yearly' or 'monthly'"),
+        ("epsilon = 3, delta = 1e-6, rho = 1", "budget.rho: unknown key"),
+    ],
+)
+def test_a_budget_that_is_none_is_refused(tmp_path: Path, budget: str, says: str) -> None:
+    _write_config(tmp_path, f"budget = {{ {budget} }}")
+    with pytest.raises(ComityError, match=says):
+        read_config(tmp_path)
+
+
+def _budget(directory: Path, *more: str) -> str:
+    done = CliRunner().invoke(cli, ["budget", "--node", str(directory), *more], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_comity_budget_before_anything_was_spent(tmp_path: Path) -> None:
+    _write_config(tmp_path)
+    assert "nothing was spent yet" in _budget(tmp_path)
+    assert json.loads(_budget(tmp_path, "--format", "json"))["accounts"] == []
+    assert [file.name for file in tmp_path.iterdir()] == ["node.toml"]
+
+
+def test_comity_budget_reads_while_the_node_writes(companies: Companies, acme: Company) -> None:
+    _write_config(acme.directory, "budget = { epsilon = 3, delta = 1e-6 }")
+    companies.run(release(1, price=1000))
+    acme.reserve(release(2, price=2000, query="means"))
+    cap = read_config(acme.directory).cap
+    assert cap is not None
+    found = json.loads(_budget(acme.directory, "--format", "json"))
+    assert found["budget"] == {"micro_rho": cap.micro_rho, "epsilon": epsilon(cap.micro_rho, 1e-6), "renew": "never"}
+    (account,) = found["accounts"]
+    assert (account["table"], account["unit"]) == ACCOUNT
+    amounts = {name: account[name]["micro_rho"] for name in ("spent", "reserved", "left")}
+    assert amounts == {"spent": 1000, "reserved": 2000, "left": cap.micro_rho - 3000}
+    assert account["spent"]["epsilon"] == epsilon(1000, 1e-6)
+    assert [(one["query"], one["state"], one["charges"][0]["price"]["micro_rho"]) for one in found["queries"]] == [
+        ("totals", "settled", 1000), ("means", "reserved", 2000),
+    ]  # fmt: skip
+    shown = _budget(acme.directory)
+    assert re.search(rf"pay\W+person\W+1,000 \({epsilon(1000, 1e-6):.4g}\)\W+2,000 \(", shown)
+    assert re.search(r"means\W+reserved\W+pay\W+person\W+2,000 \(", shown)
+    _write_config(acme.directory)
+    assert re.search(r"none in node\.toml(.|\n)*no cap", _budget(acme.directory))
+
+
 # crashes: this file, run as a program of its own, is killed before and after every statement
 
 
@@ -725,13 +806,13 @@ class _Dying(sqlite3.Connection):
 
     left = -1
 
-    def execute(self, *arguments):  # noqa: ANN201
+    def execute(self, *arguments):
         self._step()
         done = super().execute(*arguments)
         self._step()
         return done
 
-    def executescript(self, script):  # noqa: ANN201
+    def executescript(self, script):
         for one in script.split(";\n"):
             if one.strip():
                 self.execute(one)
