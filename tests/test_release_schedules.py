@@ -133,7 +133,7 @@ def test_a_crash_at_every_step(tmp_path: Path, plan: Plan, identities: list[iden
         if not isinstance(companies.session(Fault("crash", party, step)).ends[party], Stopped):
             break  # it had done its part
         if companies.opened[0]:  # then all have been charged by now
-            assert all(list(mine.values())[0][1] == 20_000 for mine in companies.entries())
+            assert all(next(iter(mine.values()))[1] == 20_000 for mine in companies.entries())
         companies.session()
         assert companies.wrongs() == [], f"party {party}, step {step}"
     assert 14 <= step < STEPS
@@ -178,11 +178,10 @@ def test_a_planted_bug_is_found(tmp_path: Path, plan: Plan, identities: list[ide
         (tmp_path / str(step)).mkdir()
         companies = Companies(tmp_path / str(step), plan, identities)
         if bug == "fresh noise on retry":
-            draw = product.draw_noise
 
             def part(ctx: Context, plan: Plan, member: Any, ledger: Any, caps: Any, release: Any, home: Any) -> Any:
                 charged(ctx, plan, member, ledger, caps, release, home)
-                return product.inputs(plan, home(), draw(plan, member.me, product.Stream(product.fresh_seed())))
+                return product.inputs(plan, home(), product.draw_noise(plan, member.me, product.Stream(product.fresh_seed())))
         else:
 
             def part(ctx: Context, plan: Plan, member: Any, ledger: Any, caps: Any, release: Any, home: Any) -> Any:

@@ -58,7 +58,7 @@ class Noise:
     @property
     def deviation(self) -> float:
         """The standard deviation of all noise, in units of the total."""
-        return math.sqrt(self.adding * self.sampler.variance) / 10**self.digits
+        return math.sqrt(self.adding * self.sampler.variance) / float(10**self.digits)
 
     @property
     def central_deviation(self) -> float:
