@@ -114,7 +114,7 @@ def discrete_gaussian(variance: Fraction) -> Sampler:
     with c = 64 V_A / V and T = V_A V_B / V = 16 V_A / (16 + V_A), which exceeds 12 as V_A > 48. By Poisson's formula
         S(x) = sqrt(2 pi T) (1 + 2 sum over j >= 1 of exp(-2 pi^2 T j^2) cos(2 pi j c x)),
     the same for all x up to factors 1 +- 2^-340: so each probability is that of the discrete Gaussian up to
-    a factor 1 +- 2^-338. (The argument of [MW17], section 3; at most 9 levels.)
+    a factor 1 +- 2^-338. (The argument of [MW17]; at most 9 levels.)
     """
     bound = gaussian_bound(variance)
     terms = tuple((factor, _gaussian_table(part)) for factor, part in _gaussian_terms(variance))
@@ -138,7 +138,7 @@ def polya(scale: Fraction, parts: int) -> Sampler:
 
     The part is the difference of two Polya (negative binomial) draws of shape 1/parts and ratio q = exp(-1/scale),
     P(j) = Gamma(j + 1/parts) / (j! Gamma(1/parts)) q^j (1-q)^(1/parts): shapes add up, shape 1 is geometric, and the
-    difference of two geometric draws is discrete Laplace. [GX17] (section 4)
+    difference of two geometric draws is discrete Laplace. [GX17]
 
     From scale 128 on (more, with over 160 parts) the table would be long. A geometric G is k Q + R, with Q = floor(G / k)
     geometric of ratio q^k, R on 0 ... k-1 with P(r) ~ q^r, and both independent, as q^(k Q + R) is a product. The part is the

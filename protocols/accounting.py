@@ -163,7 +163,7 @@ def noise_variance(
     A coalition of c <= colluding holders knows its own rows and noise and can take both off. There are g = holders - c honest
     ones left, so h <= g <= holders (where none is left, nothing is left to protect). A unit is in min(m, g) of them at most and
     moves their sum by min(m, g) Delta; the noise on it has variance g v, v being each one's. Gaussian noise costs
-    sensitivity^2 / (2 variance) ([CKS20], Theorem 14), so that v has to be Delta^2 / (2 rho) times the greatest min(m, g)^2 / g.
+    sensitivity^2 / (2 variance) [CKS20; KLS21], so that v has to be Delta^2 / (2 rho) times the greatest min(m, g)^2 / g.
     That rises as g up to g = m, and then falls as m^2 / g: the worst is g = max(m, h), and there it is m^2 / max(m, h).
 
     Joined and other functions of which `squared_sensitivity` is that of the whole: companies = 1. ValueError for counts below
@@ -187,9 +187,9 @@ def laplace_scale(
     epsilon-differentially private against every coalition: m Delta / epsilon, and h = max(1, holders - colluding) parts.
 
     `sensitivity` is Delta, that of one company's vector to one unit in the sum of absolute values; m as for `noise_variance`.
-    Of at least h honest holders h parts make the noise discrete Laplace of that scale, the other parts are independent of it. A
+    Of at least h honest holders h parts make the noise discrete Laplace of that scale [GX17], the others are independent of it. A
     unit moves their sum by m Delta at most. Less noise each, as Gaussian noise allows where a unit may be in m > h companies,
-    would not do: were there m parts, h of them would have a peak at zero that gives more than epsilon away. [GX17]
+    would not do: were there m parts, h of them would have a peak at zero that gives more than epsilon away.
 
     ValueError for counts below 1 (colluding below 0), and for a sensitivity or epsilon that is not positive.
     """
