@@ -6,9 +6,9 @@ left out if a column that the task uses has in it what cannot be read, clamped o
 digits too fine, an integer that the engine has no type for), an undeclared value, or a NULL that the spec excludes; or
 if its unit is NULL. Nothing is counted or refused.
 
-Units. Of the rows for which the conditions hold, in cells of the answer, each unit keeps the first `unit.rows` of each
-cell, in an order that a hash of the unit and of all that the task uses of the row gives; then the first `unit.groups` of
-its cells, in an order that a hash of the unit and the cell gives. A row counts also if what it adds is NULL, so 0. Equal
+Units. Of the rows for which the conditions hold, in cells of the answer, each unit keeps the first `unit.groups` cells, in
+an order that a hash of the unit and the cell gives, and in each the first `unit.rows` rows, in an order that a hash of the
+unit and of all that the task uses of the row gives. A row counts also if what it adds is NULL, so 0. Equal
 hashes are told apart by what is added, so the totals depend neither on the order of rows nor does what one unit adds on
 any other unit. (The choice is by value: of rows that are alike in all that the task uses, the first comes with the others.)
 
@@ -36,7 +36,7 @@ _SEED = "comity: contribution bounding, version 1"
 _PART = 1 << 63
 
 # names with # cannot be those of columns
-_UNIT, _CELL, _ORDER, _PLACE, _ROWS = "#unit", "#cell", "#order", "#place", "#rows"
+_UNIT, _CELL, _ORDER, _PLACE, _FIRST, _CELLS = "#unit", "#cell", "#order", "#place", "#first", "#cells"
 
 
 def clamping(table: Table) -> Table:
@@ -59,17 +59,15 @@ def aggregate_bounded(
     assert task.unit is not None
     assert task.table.owner is None, "keys of an owned table would have to be checked"
     added = [_added(measure) for measure in task.measures]
-    names = [_ROWS, *(f"#value{number}" for number in range(sum(map(len, added))))]
-    rows = _in_cells(task, task.unit, encoded, dict(zip(names[1:], (part for parts in added for part in parts), strict=True)))
+    values = {f"#value{number}": part for number, part in enumerate(part for parts in added for part in parts)}
+    rows = _in_cells(task, task.unit, encoded, values)
     if task.unit.key is not None:
-        rows = _first_rows(rows, task.unit, names)
-        if task.unit.groups < task.cells:
-            rows = _first_cells(rows, task.unit, names)
-    totals = [exp.Sum(this=column(name)) for name in names]
-    query = exp.select(column(_CELL), *totals).from_(rows.subquery("kept")).group_by(column(_CELL))
+        rows = _taken(rows, task.unit, task.cells, list(values))
+    totals = [exp.Count(this=exp.Star()), *(exp.Sum(this=column(name)) for name in values)]
+    query = exp.select(column(_CELL), *totals).from_(rows.subquery("taken")).group_by(column(_CELL))
 
-    for cell, count, *values in run(connection, source, query).fetchall():
-        parts = iter(values)
+    for cell, count, *sums in run(connection, source, query).fetchall():
+        parts = iter(sums)
         for index, (measure, own) in enumerate(zip(task.measures, added, strict=True)):
             total = _whole([next(parts) for _ in own]) if own else count
             largest = task.largest(measure)
@@ -83,51 +81,52 @@ def _is_number(kind: str) -> bool:
 def _in_cells(task: HomeTask, unit: Unit, encoded: Mapping[str, Encoded], added: Mapping[str, exp.Expression]) -> exp.Select:
     """The rows that count: the unit, the number of the cell, what is added, and by what hash the unit's rows are ordered."""
     items = [encoded[column.name] for column in task.columns]
-    own: list[exp.Expression] = []
-    if unit.key is not None:
-        own = [exp.alias_(column(unit.key), _UNIT, quoted=True)]
+    own = [] if unit.key is None else [exp.alias_(column(unit.key), _UNIT, quoted=True)]
     fit = exp.select("*").from_(with_raw(items, "agreed", own)).where(_is_fit(items))
     who = [column(_UNIT)] * len(own)
     if who:
         fit = fit.where(_is_there(column(_UNIT)))
     values = [exp.alias_(item.value.copy(), item.declared.name, quoted=True) for item in items]
-    rows = exp.select(*who, *values, exp.alias_(integer(1), _ROWS, quoted=True)).from_(fit.subquery("fit"))
+    rows = exp.select(exp.Literal.number(1), *who, *values).from_(fit.subquery("fit"))
 
     new = {_CELL: _cell(task.keys), **added}
     if who and added:
         new[_ORDER] = _hash([*who, *(column(item.declared.name) for item in items)])
     named = [exp.alias_(expression, name, quoted=True) for name, expression in new.items()]
-    placed = exp.select(*who, column(_ROWS), *named).from_(rows.subquery("encoded"))
+    placed = exp.select(*who, *named).from_(rows.subquery("encoded"))
     placed = placed.where(all_of([render(node) for node in task.where]))
     return exp.select("*").from_(placed.subquery("placed")).where(_is_there(column(_CELL)))
 
 
-def _first_rows(rows: exp.Select, unit: Unit, names: Sequence[str]) -> exp.Select:
-    """Of each unit and cell the first rows."""
-    of = [column(_UNIT), column(_CELL)]
-    if names == [_ROWS]:  # all alike
-        most = exp.Anonymous(this="least", expressions=[exp.Sum(this=column(_ROWS)), integer(unit.rows)])
-        return exp.select(*of, exp.alias_(most, _ROWS, quoted=True)).from_(rows.subquery("alike")).group_by(*of)
-    return _first(rows, unit.rows, of, [column(_ORDER), *map(column, names[1:])])
+def _taken(rows: exp.Select, unit: Unit, cells: int, added: Sequence[str]) -> exp.Select:
+    """Those of a unit's rows that are taken. One sort puts each unit's cells, and each cell's rows, in their order."""
+    by_row = [column(_ORDER), *map(column, added)] if added else []
+    if unit.groups >= cells:
+        places = {_PLACE: _window(exp.RowNumber(), [column(_UNIT), column(_CELL)], by_row)}
+        place: exp.Expression = column(_PLACE)
+        are_first: list[exp.Expression] = [exp.LTE(this=place, expression=integer(unit.rows))]
+    else:
+        of, by_cell = [column(_UNIT)], [_hash([column(_UNIT), column(_CELL)]), column(_CELL)]
+        places = {
+            _PLACE: _window(exp.RowNumber(), of, [*by_cell, *by_row]),
+            _FIRST: _window(exp.Anonymous(this="rank"), of, by_cell),
+            _CELLS: _window(exp.Anonymous(this="dense_rank"), of, by_cell),
+        }
+        place = exp.Sub(this=column(_PLACE), expression=column(_FIRST))  # in the cell, from 0
+        are_first = [
+            exp.LT(this=exp.Paren(this=place), expression=integer(unit.rows)),
+            exp.LTE(this=column(_CELLS), expression=integer(unit.groups)),
+        ]
+    named = [exp.alias_(window, name, quoted=True) for name, window in places.items()]
+    ranked = exp.select("*", *named).from_(rows.subquery("rows"))
+    return exp.select("*").from_(ranked.subquery("ranked")).where(all_of(are_first))
 
 
-def _first_cells(rows: exp.Select, unit: Unit, names: Sequence[str]) -> exp.Select:
-    """Of each unit the rows in its first cells."""
-    of = [column(_UNIT), column(_CELL)]
-    totals = [exp.alias_(exp.Sum(this=column(name)), name, quoted=True) for name in names]
-    cells = exp.select(*of, *totals).from_(rows.subquery("rows")).group_by(*of)
-    return _first(cells, unit.groups, of[:1], [_hash(of), column(_CELL)])
-
-
-def _first(
-    rows: exp.Select, most: int, of: Sequence[exp.Expression], order: Sequence[exp.Expression]
-) -> exp.Select:
-    """Of the rows that are alike in `of` the first `most`."""
-    ordered = exp.Order(expressions=[exp.Ordered(this=item.copy()) for item in order])
-    place = exp.Window(this=exp.RowNumber(), partition_by=[item.copy() for item in of], order=ordered)
-    ranked = exp.select("*", exp.alias_(place, _PLACE, quoted=True)).from_(rows.subquery("rows"))
-    is_first = exp.LTE(this=column(_PLACE), expression=integer(most))
-    return exp.select("*").from_(ranked.subquery("ranked")).where(is_first)
+def _window(
+    function: exp.Expression, of: Sequence[exp.Expression], order: Sequence[exp.Expression]
+) -> exp.Expression:
+    ordered = exp.Order(expressions=[exp.Ordered(this=item.copy()) for item in order]) if order else None
+    return exp.Window(this=function, partition_by=[item.copy() for item in of], order=ordered)
 
 
 def _hash(values: Iterable[exp.Expression]) -> exp.Expression:

@@ -91,7 +91,7 @@ class Encoded:
         return f"{self.declared.name}#"
 
 
-def with_raw(encoded: Iterable[Encoded], table: str, others: Iterable[exp.Expression] = ()) -> exp.Expression:
+def with_raw(encoded: Iterable[Encoded], table: str, others: Iterable[exp.Expr] = ()) -> exp.Expression:
     """The declared columns of the company's view, with what `encoded` needs beside them, and `others`. Any other column
     of the view is left out: it could have the name of one of those."""
     encoded = list(encoded)
