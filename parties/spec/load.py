@@ -313,7 +313,7 @@ class _Checker:
         epsilon, delta = (None if x is None else Fraction(Decimal(str(x))) for x in (stanza.epsilon, stanza.delta))
         if stanza.mechanism == "laplace":
             if given == {"epsilon"} and epsilon is not None:
-                return Privacy("laplace", pure_micro_rho(float(epsilon)), epsilon, None, split)
+                return Privacy("laplace", pure_micro_rho(epsilon), epsilon, None, split)
             self.say(place, "laplace noise takes epsilon, and neither delta nor rho")
             return None
         if given == {"rho"} and stanza.rho is not None:

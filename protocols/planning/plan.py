@@ -175,9 +175,9 @@ class Plan:
         if self.noise:
             suffix += ", with noise"
         listed = [Disclosure(f"{measure}{suffix}", self.cells, receivers) for measure in self.opened]
+        listed += [Disclosure(f"the number of {adjustment}", 1, receivers) for adjustment in self.adjustments]
         if self.noise:
             return tuple(listed)  # what follows from them, for whomever, is within the guarantee
-        listed += [Disclosure(f"the number of {adjustment}", 1, receivers) for adjustment in self.adjustments]
         if len(shared.holders) == 1:
             what = f"all of this describes rows of {shared.holders[0]} alone"
             listed.append(Disclosure(what, self.values_opened, receivers, implied=True))
