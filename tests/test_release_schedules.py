@@ -19,9 +19,9 @@ from schedule import Fault, Result, Simulation, Stopped
 from mpc.channel import MemoryChannel, MemoryNetwork
 from mpc.context import Context
 from mpc.schemes import PartyId
-from parties.governance.ledger import Ledger
+from parties.governance.ledger import Ledger, Reservation
 from parties.node import release as product
-from parties.node.release import charged, release_id, release_of
+from parties.node.release import charged, kept, release_id, release_of
 from parties.spec.sql import parse_query
 from parties.wire import identity
 from protocols.planning.execute import execute
@@ -80,8 +80,8 @@ class Companies:
             def body() -> Any:
                 release = release_of(self.plan, member, identifier)
                 home = [np.array([me, 10 + me, 20, 30])]
-                mine = self.part(ctx, self.plan, member, ledgers[me], lambda account: None, release, lambda: home)
-                values = execute(ctx, self.plan, mine)
+                reserved = self.part(ctx, self.plan, member, ledgers[me], lambda account: None, release, lambda: home)
+                values = execute(ctx, self.plan, kept(self.plan, me, reserved) if isinstance(reserved, Reservation) else reserved)
                 self.seen[me] = values
                 ledgers[me].settle(identifier)
                 return values
