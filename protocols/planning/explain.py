@@ -121,8 +121,8 @@ def expected_errors(plan: Plan) -> list[tuple[str, str, str, str, str]]:
     kinds = [[noise.deviation for noise in added], [noise.central_deviation for noise in added]]
     kinds += [] if plan.products else [[noise.local_deviation for noise in added]]
     if plan.query.histogram is not None:
-        ((ours,), (central,), (local,)) = kinds  # a histogram is of one table
-        return [(histogram.COLUMNS[-1], "in every bin", f"{ours:.4g}", f"{central:.4g}", f"{local:.4g}")]
+        figures = [f"{deviation:.4g}" for (deviation,) in kinds]
+        return [(histogram.COLUMNS[-1], "in every bin", figures[0], figures[1], figures[2])]  # of one table: there is a local one
     listed = []
     for output, places in zip(
         (output for output in plan.query.select if isinstance(output, StatisticOutput)), plan.uses, strict=True
