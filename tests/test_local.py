@@ -406,7 +406,7 @@ def test_against_whom_is_said() -> None:
 def test_that_their_number_stays_exact_is_disclosed() -> None:
     first, *implied = plan(BY_ORIGIN).disclosures
     assert first.what == "COUNT(*) by origin, as reported by randomised response"
-    assert implied[0] == Disclosure("the exact number of all flights that count", 1, ("p0",), True)
+    assert implied[0] == Disclosure("the exact number of rows of flights that count", 1, ("p0",), True)
     assert implied[1].what == "the same number for p1 and p2 together, by taking away p0's own"
     assert plan(BY_ORIGIN, LOCAL).disclosures == (Disclosure("COUNT(*) by origin, with noise", 3, ("p0",)),)
 

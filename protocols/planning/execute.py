@@ -89,7 +89,7 @@ def execute(
 
 def _units(plan: Plan) -> Array:
     """By what each opened total is multiplied before noise is added."""
-    return np.array([10**noise.digits for noise in plan.noise if isinstance(noise, Noise)], dtype=object)
+    return np.array([noise.factor for noise in plan.noise if isinstance(noise, Noise)], dtype=object)
 
 
 def _totals(plan: Plan, shares: dict[int, Share]) -> tuple[list[Share], Share, Share | None]:

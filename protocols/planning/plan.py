@@ -188,7 +188,7 @@ class Plan:
             suffix += ", with noise" if self.response is None else ", as reported by randomised response"
         listed = [Disclosure(f"{measure}{suffix}", self.cells, receivers) for measure in self.opened]
         if self.response is not None:  # what the guarantee is not about
-            listed.append(Disclosure(f"the exact number of all {shared.name} that count", 1, receivers, implied=True))
+            listed.append(Disclosure(f"the exact number of rows of {shared.name} that count", 1, receivers, implied=True))
             return (*listed, *self._without_own(1, "the same number"))
         if self.noise:
             return tuple(listed)  # what follows from them, for whomever, is within the guarantee

@@ -63,9 +63,14 @@ class Noise:
             return gaussian_bound(self.parameter)
         return polya_bound(self.parameter, self.honest)
 
+    @property
+    def factor(self) -> int:
+        """By what a total is multiplied before noise is added."""
+        return int(10**self.digits)
+
     def reach(self, largest: int) -> int:
         """The largest magnitude of what is opened, of a total of at most `largest`."""
-        return largest * 10**self.digits + self.adding * self.bound
+        return largest * self.factor + self.adding * self.bound
 
     @property
     def sampler(self) -> Sampler:
@@ -74,7 +79,7 @@ class Noise:
     @property
     def deviation(self) -> float:
         """The standard deviation of all noise, in units of the total."""
-        return math.sqrt(self.adding * self.sampler.variance) / float(10**self.digits)
+        return math.sqrt(self.adding * self.sampler.variance) / self.factor
 
     def draw(self, cells: int, stream: Stream) -> Array:
         """One party's noise, an integer a cell."""
