@@ -426,7 +426,7 @@ def test_expected_errors_are_known_before() -> None:
         ("n", "in every cell"), ("m", "in a cell of 100 rows"), ("m", "in a cell of 1,000 rows"), ("m", "in a cell of 10,000 rows"),
     ]  # fmt: skip
     assert float(listed[0][2]) == pytest.approx(made.noise[0].deviation, rel=1e-3)
-    for _, _, ours, central in listed:
+    for _, _, ours, central, _ in listed:
         assert float(ours) / float(central) == pytest.approx(math.sqrt(3), rel=1e-2)
     assert float(listed[1][2]) == pytest.approx(10 * float(listed[2][2]), rel=1e-2)
     assert [row[:2] for row in expected_errors(plan("SELECT HISTOGRAM(delay, 0, 100, 2) FROM flights"))] == [("count", "in every bin")]

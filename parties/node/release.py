@@ -45,7 +45,7 @@ def release_of(plan: Plan, member: Membership, identifier: bytes) -> Release:
     privacy, table = plan.query.privacy, plan.tasks[0].table
     assert privacy is not None
     assert table.unit is not None
-    is_pure = privacy.mechanism == "laplace" and privacy.epsilon is not None
+    is_pure = privacy.is_pure and privacy.epsilon is not None
     rdp = laplace_rdp(privacy.epsilon or 0) if is_pure else gaussian_rdp(privacy.micro_rho)
     charge = Charge(table.name, table.unit.key or "row", privacy.micro_rho, rdp)
     return Release(
