@@ -29,5 +29,17 @@ PAPERS: dict[str, Paper] = {
         "PODC 1998",
         1998,
     ),
+    "HRMS10": Paper(
+        "Michael Hay, Vibhor Rastogi, Gerome Miklau, Dan Suciu",
+        "Boosting the Accuracy of Differentially Private Histograms Through Consistency",
+        "Proceedings of the VLDB Endowment 3(1)",
+        2010,
+    ),
+    "QYL13": Paper(
+        "Wahbeh Qardaji, Weining Yang, Ninghui Li",
+        "Understanding Hierarchical Methods for Differentially Private Histograms",
+        "Proceedings of the VLDB Endowment 6(14)",
+        2013,
+    ),
     "Shamir79": Paper("Adi Shamir", "How to Share a Secret", "Communications of the ACM 22(11)", 1979),
 }

@@ -1,7 +1,7 @@
 """What a plan will do, in words: for the person who decides whether it may."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from protocols.accounting import epsilon
 from protocols.expression import Number
@@ -10,6 +10,7 @@ from protocols.planning.privacy import Noise
 from protocols.planning.query import StatisticOutput
 from protocols.statistics import histogram
 from protocols.statistics.base import Noisy, PrivateStatistic
+from protocols.statistics.quantile import FANOUT, Quantile, Tree, rank_variances
 from protocols.tables import Table
 
 REPORTED_DELTA = 1e-6
@@ -79,6 +80,8 @@ def expected_errors(plan: Plan) -> list[tuple[str, str, str, str]]:
     if plan.query.histogram is not None:
         (noise,) = plan.noise
         return [(histogram.COLUMNS[-1], "in every bin", f"{noise.deviation:.4g}", f"{noise.central_deviation:.4g}")]
+    if plan.tree is not None:
+        return list(_tree_errors(plan, plan.tree))
     listed = []
     for output, places in zip(
         (output for output in plan.query.select if isinstance(output, StatisticOutput)), plan.uses, strict=True
@@ -91,6 +94,31 @@ def expected_errors(plan: Plan) -> list[tuple[str, str, str, str]]:
                 where = f"in a cell of {rows:,} rows" if depends else "in every cell"
                 listed.append((output.name, where, ours, central))
     return listed
+
+
+def _tree_errors(plan: Plan, tree: Tree) -> Iterator[tuple[str, str, str, str]]:
+    """Of a count its own; of a quantile that of the rank of the value that is given, on average over the bounds, and what that
+    is in values where rows are spread evenly."""
+    ours, central = (
+        [(noise.central_deviation if is_central else noise.deviation) ** 2 for noise in plan.noise]
+        for is_central in (False, True)
+    )
+    width = (tree.argument.upper - tree.argument.lower) / 10**tree.argument.scale
+    for output in plan.query.select:
+        if not isinstance(output, StatisticOutput):
+            continue
+        if not isinstance(output.statistic, Quantile):
+            errors = [math.sqrt(rank_variances(tree.sizes, variances, 0)[-1]) for variances in (ours, central)]
+            yield output.name, "in every cell", f"{errors[0]:.4g}", f"{errors[1]:.4g}"
+            continue
+        p = float(output.statistic.p)
+        errors = [math.sqrt(rank_variances(tree.sizes, variances, p).mean()) for variances in (ours, central)]
+        yield output.name, "ranks, in every cell", f"{errors[0]:.4g}", f"{errors[1]:.4g}"
+        for rows in (1_000, 10_000, 100_000):
+            if rows <= plan.rows:
+                values = [min(error / rows, 1.0) * width for error in errors]
+                where = f"in a cell of {rows:,} rows spread evenly over the bounds"
+                yield output.name, where, f"{values[0]:.4g}", f"{values[1]:.4g}"
 
 
 def _error(output: StatisticOutput, noises: Sequence[Noise], rows: int, *, central: bool) -> float:
@@ -116,7 +144,11 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
             if column.kind == "float"
         )
         text += "".join(f"; the number of {adjustment}" for adjustment in task.adjustments)
-        described.append((", ".join(task.table.holders), text, f"{task.size:,} numbers"))
+        size = task.size
+        if plan.tree is not None and len(plan.tree.sizes) > 1:
+            size = plan.values_opened
+            text += f"; and what every {FANOUT} neighbouring bins have together, and so on up"
+        described.append((", ".join(task.table.holders), text, f"{size:,} numbers"))
     return described
 
 

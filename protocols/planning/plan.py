@@ -31,6 +31,7 @@ from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_nu
 from protocols.planning.task import Adjustment, HomeTask, Key
 from protocols.statistics import BY_NAME
 from protocols.statistics.base import Measure, PrivateStatistic
+from protocols.statistics.quantile import FEWEST, NAMES, Quantile, Tree, tree_of
 from protocols.tables import Table
 
 HOME_LIMIT = 1 << 126
@@ -67,7 +68,8 @@ class Plan:
     of those it is made of. `keys` are the group keys of the answer, the last of which runs fastest. In a join,
     `products[k]` are the measures of the two tasks whose cells are multiplied and added up to `opened[k]`: the tasks'
     first keys are the joined one, and all others groups. `ranges` are the proven largest magnitudes, in words and as
-    numbers. Where the query asks for privacy, `noise[k]` is added to `opened[k]`."""
+    numbers. Where the query asks for privacy, `noise[k]` is added to `opened[k]`. Where it asks for quantiles, `opened[k]`
+    is level k of `tree`, group by group."""
 
     query: Query
     security: Security
@@ -79,11 +81,19 @@ class Plan:
     products: tuple[tuple[int, int], ...]
     ranges: tuple[tuple[str, int], ...]
     noise: tuple[Noise, ...] = ()
+    tree: Tree | None = None
 
     @property
     def cells(self) -> int:
         """Cells of the answer."""
         return prod(key.size for key in self.keys)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many values each of `opened` has."""
+        if self.tree is not None:
+            return tuple(self.cells * nodes for nodes in self.tree.sizes)
+        return (self.cells,) * len(self.opened)
 
     @property
     def layout(self) -> tuple[Key, ...]:
@@ -117,7 +127,7 @@ class Plan:
 
     @property
     def values_opened(self) -> int:
-        return len(self.opened) * self.cells + len(self.adjustments)
+        return sum(self.sizes) + len(self.adjustments)
 
     @property
     def triples(self) -> str | None:
@@ -145,12 +155,13 @@ class Plan:
 
     @property
     def shapes(self) -> dict[PartyId, Shape]:
-        """How many values each party shares: the vectors of its tasks, end to end, and in a join its noise."""
+        """How many values each party shares: the vectors of its tasks, end to end, and in a join its noise; or the levels of
+        a tree."""
         widths: dict[PartyId, int] = {}
         for task in self.tasks:
             for holder in task.table.holders:
                 party = self.party(holder)
-                widths[party] = widths.get(party, 0) + task.size
+                widths[party] = widths.get(party, 0) + (task.size if self.tree is None else self.values_opened)
         if self.products:
             for party in map(self.party, self.adding):
                 widths[party] = widths.get(party, 0) + len(self.opened) * self.cells
@@ -174,6 +185,10 @@ class Plan:
             suffix += f" over {shared.name} joined with {owned.name}"
         if self.noise:
             suffix += ", with noise"
+        if self.tree is not None:
+            what = "the number of rows in each of {} intervals of " + f"{self.tree.argument}{suffix}"
+            levels = zip(self.tree.sizes, self.sizes, strict=True)
+            return tuple(Disclosure(what.format(f"{nodes:,}"), cells, receivers) for nodes, cells in levels)
         listed = [Disclosure(f"{measure}{suffix}", self.cells, receivers) for measure in self.opened]
         if self.noise:
             return tuple(listed)  # what follows from them, for whomever, is within the guarantee
@@ -241,13 +256,15 @@ class Plan:
         outputs = [(output.name, *_use(output)) for output in self.query.select]
         return hashlib.sha256(repr((
             "comity plan 1", self.query.name, self.security, self.scheme.name, self.scheme.algebra.name, self.keys, self.tasks,
-            self.opened, self.uses, self.products, outputs, self.query.receivers, self.query.privacy, self.noise,
+            self.opened, self.uses, self.products, outputs, self.query.receivers, self.query.privacy, self.noise, self.tree,
         )).encode()).hexdigest()  # fmt: skip
 
 
 def _use(output: KeyOutput | StatisticOutput) -> tuple[str, str]:
     if isinstance(output, KeyOutput):
         return "", f"{output.key.table}.{output.key}"
+    if isinstance(output.statistic, Quantile):
+        return output.function, f"{output.argument}, {output.statistic.p}"
     return output.function, str(output.argument)
 
 
@@ -257,21 +274,25 @@ def plan_query(query: Query, security: Security) -> Plan:
     opened: list[Measure] = []
     uses = []
     weights: dict[int, int] = {}
+    keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
+    tree = _tree(query, prod(key.size for key in keys), known)
     for output in query.select:
-        if isinstance(output, StatisticOutput):
+        if isinstance(output, StatisticOutput) and tree is None:
             listed = _measures(query.privacy, output)
             uses.append(tuple(_index(opened, _plain(measure, known)) for measure in listed))
             weight = 1 if query.privacy is None else query.privacy.weight(output.name)
             weights |= {place: max(weights.get(place, 0), weight) for place in uses[-1]}
     if query.histogram is not None:
-        opened, weights = [Measure("count", None)], {0: 1}
-
-    keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
-    if query.histogram is not None:
-        keys = (Key(query.histogram),)
+        opened, weights, keys = [Measure("count", None)], {0: 1}, (Key(query.histogram),)
+    if tree is not None:
+        opened = [Measure("count", None)] * len(tree.sizes)
+        uses = [tuple(range(len(opened))) for output in query.select if isinstance(output, StatisticOutput)]
+        weights = dict.fromkeys(range(len(opened)), 1)
     products: list[tuple[int, int]] = []
     if len(query.tables) == 2:
         tasks, products = _join_tasks(query, keys, opened, known)
+    elif tree is not None:
+        tasks = (HomeTask(query.tables[0], query.where, (*keys, Key(tree.leaf)), (opened[0],)),)
     else:
         tasks = (HomeTask(query.tables[0], query.where, keys, tuple(opened)),)
     noise: tuple[Noise, ...] = ()
@@ -285,9 +306,10 @@ def plan_query(query: Query, security: Security) -> Plan:
     for task in tasks:
         _check_home(task)
     ranges = _ranges(tasks, products, opened)
-    ranges += _noisy_ranges(products, opened, noise, ranges)
+    exact = ranges[-len(opened) :] if products else ranges[: len(tasks[0].measures)]
+    ranges += _noisy_ranges(opened, noise, exact if tree is None else exact * len(opened))
     scheme = _smallest(security, ranges)
-    plan = Plan(query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges), noise)
+    plan = Plan(query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges), noise, tree)
     if plan.multiplied > LARGEST_REQUEST:
         raise PlanError(
             f"the join multiplies {plan.multiplied:,} pairs, and a query at most {LARGEST_REQUEST:,}: select fewer sums, "
@@ -298,6 +320,7 @@ def plan_query(query: Query, security: Security) -> Plan:
 
 def _measures(privacy: Privacy | None, output: StatisticOutput) -> tuple[Measure, ...]:
     """The totals that an output is made of."""
+    assert not isinstance(output.statistic, Quantile)  # it has a tree
     if privacy is None:
         return output.statistic.measures(output.function, output.argument)
     if not isinstance(output.statistic, PrivateStatistic):
@@ -306,6 +329,38 @@ def _measures(privacy: Privacy | None, output: StatisticOutput) -> tuple[Measure
             f"there are {', '.join(name for name, statistic in BY_NAME.items() if isinstance(statistic, PrivateStatistic))}"
         )
     return output.statistic.private_measures(output.function, output.argument)
+
+
+def _tree(query: Query, groups: int, known: frozenset[Node]) -> Tree | None:
+    """The tree that the quantiles of a query, and the count of the same values, are read from; None if it has none."""
+    outputs = [output for output in query.select if isinstance(output, StatisticOutput)]
+    quantiles = [output for output in outputs if isinstance(output.statistic, Quantile)]
+    if not quantiles:
+        return None
+    name, x = quantiles[0].function, quantiles[0].argument
+    assert x is not None
+    if query.privacy is None:
+        raise PlanError(
+            f"{name} needs `privacy`: without noise it would disclose rows' values; HISTOGRAM(x, lower, upper, bins) comes nearest"
+        )
+    if len(query.tables) > 1:
+        raise PlanError(f"{name} is not supported in a join")
+    counted = _plain(Measure("count", x), known)
+    for output in outputs:
+        if output in quantiles:
+            if output.argument != x:
+                raise PlanError(f"has quantiles of {x} and of {output.argument}: write a query for each, which has a budget of its own")
+        elif output.function != "COUNT" or _plain(Measure("count", output.argument), known) != counted:
+            raise PlanError(
+                f"{output.name} has nothing in common with the counts that {name} is read from: beside quantiles of {x} there can "
+                f"be quantiles of it and COUNT({x}); write a query of its own, which has a budget of its own"
+            )
+    if query.privacy.split:
+        raise PlanError(f"privacy.split divides nothing here: {', '.join(NAMES)} and COUNT are read from the same counts")
+    tree = tree_of(x, groups)
+    if tree.values > 1 and tree.leaves < FEWEST:
+        raise PlanError(f"{groups:,} groups are too many for {name}: the bounds of {x} would be cut into {tree.leaves} intervals; group by less")
+    return tree
 
 
 def _index(measures: list[Measure], measure: Measure) -> int:
@@ -364,10 +419,12 @@ def _private(
             )
     if unit is None:
         raise PlanError(f"asks for privacy, but nobody says whose: add tables.{protected.table.name}.unit")
-    cells = min(unit.groups, protected.cells)
+    if privacy.micro_rho < sum(weights):
+        raise PlanError(f"privacy is too small a budget: a millionth of rho for each of {sum(weights)} parts is the least")
+    cells = min(unit.groups, protected.groups)
     sensitivities = []
     for place in range(len(weights)):
-        left, right = products[place] if products else (place, None)
+        left, right = products[place] if products else (min(place, len(protected.measures) - 1), None)
         most = unit.rows * (protected.largest(protected.measures[left]) // protected.table.max_rows)
         if right is not None:
             (owned,) = others
@@ -379,13 +436,9 @@ def _private(
 
 
 def _noisy_ranges(
-    products: Sequence[tuple[int, int]],
-    opened: Sequence[Measure],
-    noise: Sequence[Noise],
-    ranges: Sequence[tuple[str, int]],
+    opened: Sequence[Measure], noise: Sequence[Noise], exact: Sequence[tuple[str, int]]
 ) -> Iterator[tuple[str, int]]:
-    """Those of the opened totals with their noise, so that nothing wraps."""
-    exact = ranges[-len(opened) :] if products else ranges[: len(opened)]
+    """Those of the opened totals with their noise, so that nothing wraps; `exact` are those without."""
     for measure, added, (_, largest) in zip(opened, noise, exact, strict=bool(noise)):
         yield f"{measure} with noise", largest * 10**added.digits + added.adding * added.bound
 
