@@ -100,12 +100,14 @@ def levels(tree: Tree, counts: Array, most: int) -> Array:
     for _ in tree.sizes[1:]:
         level = np.add.reduceat(level, np.arange(0, level.shape[1], FANOUT), axis=1)
         listed.append(level)
-    return np.minimum(np.concatenate([level.reshape(-1) for level in listed]), most)
+    vector: Array = np.minimum(np.concatenate([level.reshape(-1) for level in listed]), most)
+    return vector
 
 
 def _sums(values: Floats, fanout: int = FANOUT) -> Floats:
     """Of every `fanout` neighbours along the last axis."""
-    return np.add.reduceat(values, np.arange(0, values.shape[-1], fanout), axis=-1)
+    sums: Floats = np.add.reduceat(values, np.arange(0, values.shape[-1], fanout), axis=-1)
+    return sums
 
 
 def _spread(values: Floats, size: int, fanout: int = FANOUT) -> Floats:
@@ -113,10 +115,10 @@ def _spread(values: Floats, size: int, fanout: int = FANOUT) -> Floats:
     return np.repeat(values, fanout, axis=-1)[..., :size]
 
 
-def _upwards(sizes: Sequence[int], variances: Sequence[float], fanout: int = FANOUT) -> list[Floats]:
+def _upwards(leaves: int, variances: Sequence[float], fanout: int = FANOUT) -> list[Floats]:
     """For each level the variances of its nodes' counts, as they and all below them tell it."""
-    own = [np.full(sizes[0], float(variances[0]))]
-    for size, variance in zip(sizes[1:], variances[1:], strict=True):
+    own = [np.full(leaves, float(variances[0]))]
+    for variance in variances[1:]:
         below = _sums(own[-1], fanout)
         own.append(below * variance / (below + variance))
     return own
@@ -126,16 +128,15 @@ def fit(counts: Sequence[Floats], variances: Sequence[float], fanout: int = FANO
     """The leaves that come nearest to the noisy `counts` of all levels, in least squares weighted by `variances`. Counts
     have shape (groups, nodes), leaves first. Upwards, a node's own count and the sum of its children are averaged;
     downwards, what a node's children lack to it is put on them. [HRMS10]"""
-    own = _upwards([level.shape[-1] for level in counts], variances, fanout)
+    own = _upwards(counts[0].shape[-1], variances, fanout)
     up = [counts[0]]
-    for level, variance in zip(counts[1:], variances[1:], strict=True):
-        below = _sums(own[len(up) - 1], fanout)
+    for level, variance, children in zip(counts[1:], variances[1:], own[:-1], strict=True):
+        below = _sums(children, fanout)
         up.append((level * below + _sums(up[-1], fanout) * variance) / (below + variance))
-    down = up.pop()
-    while up:
-        children, variance = up.pop(), own[len(up)]
-        lacking = (down - _sums(children, fanout)) / _sums(variance, fanout)
-        down = children + _spread(lacking, children.shape[-1], fanout) * variance
+    down = up[-1]
+    for level, spread in zip(up[-2::-1], own[-2::-1], strict=True):
+        lacking = (down - _sums(level, fanout)) / _sums(spread, fanout)
+        down = level + _spread(lacking, level.shape[-1], fanout) * spread
     return down
 
 
@@ -145,7 +146,7 @@ def rank_variances(sizes: Sequence[int], variances: Sequence[float], p: float, f
 
     Going down the tree, a node has the variance of its own count T, of B - p N before it, and their covariance. Given T,
     the counts of its children are independent of all outside the node, with the sum T."""
-    own = _upwards(sizes, variances, fanout)
+    own = _upwards(sizes[0], variances, fanout)
     all_ = own[-1].sum(keepdims=True)
     before, both, within = p * p * all_, -p * all_, all_
     for variance, width in zip(reversed(own), [sizes[-1]] + [fanout] * (len(own) - 1), strict=True):
