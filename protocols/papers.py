@@ -17,11 +17,20 @@ PAPERS: dict[str, Paper] = {
     "Beaver91": Paper(
         "Donald Beaver", "Efficient Multiparty Protocols Using Circuit Randomization", "CRYPTO 1991, LNCS 576", 1991
     ),
+    "BS16": Paper(
+        "Mark Bun, Thomas Steinke",
+        "Concentrated Differential Privacy: Simplifications, Extensions, and Lower Bounds",
+        "TCC 2016-B, LNCS 9985",
+        2016,
+    ),
     "CDI05": Paper(
         "Ronald Cramer, Ivan Damgård, Yuval Ishai",
         "Share Conversion, Pseudorandom Secret-Sharing and Applications to Secure Computation",
         "TCC 2005, LNCS 3378",
         2005,
+    ),
+    "CKS20": Paper(
+        "Clément L. Canonne, Gautam Kamath, Thomas Steinke", "The Discrete Gaussian for Differential Privacy", "NeurIPS 2020", 2020
     ),
     "GRR98": Paper(
         "Rosario Gennaro, Michael O. Rabin, Tal Rabin",
@@ -29,12 +38,31 @@ PAPERS: dict[str, Paper] = {
         "PODC 1998",
         1998,
     ),
+    "GX17": Paper(
+        "Slawomir Goryczka, Li Xiong",
+        "A Comprehensive Comparison of Multiparty Secure Additions with Differential Privacy",
+        "IEEE Transactions on Dependable and Secure Computing 14(5)",
+        2017,
+    ),
     "HRMS10": Paper(
         "Michael Hay, Vibhor Rastogi, Gerome Miklau, Dan Suciu",
         "Boosting the Accuracy of Differentially Private Histograms Through Consistency",
         "Proceedings of the VLDB Endowment 3(1)",
         2010,
     ),
+    "KLS21": Paper(
+        "Peter Kairouz, Ziyu Liu, Thomas Steinke",
+        "The Distributed Discrete Gaussian Mechanism for Federated Learning with Secure Aggregation",
+        "ICML 2021, PMLR 139",
+        2021,
+    ),
+    "MW17": Paper(
+        "Daniele Micciancio, Michael Walter",
+        "Gaussian Sampling over the Integers: Efficient, Generic, Constant-Time",
+        "CRYPTO 2017, LNCS 10402",
+        2017,
+    ),
+    "Mironov17": Paper("Ilya Mironov", "Rényi Differential Privacy", "IEEE CSF 2017", 2017),
     "QYL13": Paper(
         "Wahbeh Qardaji, Weining Yang, Ninghui Li",
         "Understanding Hierarchical Methods for Differentially Private Histograms",

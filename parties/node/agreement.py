@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from mpc.context import Context, TripleSource
 from mpc.randomness import derive, fresh_seed
@@ -39,14 +39,6 @@ class Agreed(NamedTuple):
     hellos: dict[str, pb.Hello]
 
 
-class Books(Protocol):
-    """What greetings say of the ledgers."""
-
-    def seen(self, peer: str) -> tuple[int, bytes]:
-        """The number and the hash of the newest entry in `peer`'s ledger of which this node holds a receipt."""
-        ...
-
-
 @dataclass(eq=False)
 class Attempt:
     """A proposed session, whose streams arrive one by one."""
@@ -77,10 +69,11 @@ def agree(
     patience: float = PATIENCE,
     *,
     release: bytes = b"",
-    books: Books | None = None,
+    seen: Callable[[bytes], tuple[int, bytes]] = lambda certificate: (0, b""),
 ) -> Agreed:
     """Returns the session's id, which no other session has, a key for each peer, known to the two alone, and the peers'
-    greetings. `release` is what this node, as the initiator, proposes to charge the query under.
+    greetings. `release` is the id of this node's reservation for the query, if one is not settled;
+    `seen` gives how far this node knows the ledger of a peer, by its certificate.
 
     Every node sends every other a Hello with the terms, one fresh nonce, and a fresh seed for that peer. The id hashes
     the terms and all nonces; a pair's key is made of the two seeds. Of two parties the later name dials, and everybody
@@ -94,7 +87,7 @@ def agree(
 
     def greet(stream: PeerStream) -> None:
         greeted.add(stream.name)
-        length, head = books.seen(stream.name) if books is not None else (0, b"")
+        length, head = seen(peers[stream.name].certificate)
         stream.put(pb.Frame(hello=pb.Hello(
             proposal=attempt.proposal, purpose=terms.purpose, name=terms.name, initiator=terms.initiator,
             algebra=terms.algebra, spec_digest=bytes.fromhex(terms.spec_digest),

@@ -109,6 +109,9 @@ class Config:
     listen: str
     deadline: float
     tables: dict[str, TableSource | DatabaseSource]
+    exact: bool = False
+    differing: tuple[str, ...] = ()
+    cap: object = None
 
 
 def read_config(directory: Path) -> Config:

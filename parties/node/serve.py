@@ -1,7 +1,6 @@
 """A running node: takes part in the queries of the spec it approved, and runs those its own company asks for."""
 
 import json
-import os
 import queue
 import resource
 import signal
@@ -20,12 +19,13 @@ from mpc.triples.dealer import DealerTriples, deal
 from parties.data.home import DataError, check_source
 from parties.data.source import remove_snapshots
 from parties.governance.approval import DEALER_NAME, Approval, Membership
-from parties.governance.ledger import Ledger, LedgerError
+from parties.governance.ledger import Ledger
+from parties.governance.release import LedgerError, PeerRefused
 from parties.node.agreement import PROPOSAL_BYTES, Attempt, Terms, agree, context, dials, new_proposal, party_ids
 from parties.node.config import read_config
 from parties.node.logs import fields, log, unexpected
 from parties.node.query import home_vectors, run_query
-from parties.node.release import ID_BYTES, charged, release_of
+from parties.node.release import charged, keep_cells, record_exact, release_id, release_of
 from parties.node.report import write
 from parties.spec.problems import nearest
 from parties.wire import identity
@@ -53,7 +53,7 @@ class ServingNode:
         self.ledger = Ledger(directory, self.config.name, self.identity)
         self._attempts: dict[bytes, Attempt] = {}
         self._opened_by: dict[Attempt, str] = {}  # all that are not over at this node yet
-        self._lock = threading.Lock()
+        self._lock, self._exact = threading.Lock(), threading.Lock()
         self._closed = threading.Event()
         self._links: list[Callable[[], None]] = []
         member = self.approval.current()
@@ -293,13 +293,11 @@ class ServingNode:
             "query", name, initiator, plan.scheme.algebra.name if plan else "", spec.digest, plan.digest if plan else ""
         )
         invitation = pb.Invitation(proposal=attempt.proposal, query=name, initiator=initiator)
-        proposed = b""
-        if plan is not None and plan.noise and initiator == member.me:
-            proposed = self.ledger.unsettled(plan.digest, spec.digest) or os.urandom(ID_BYTES)
+        unsettled = self.ledger.unsettled(plan.digest, spec.digest) or b"" if plan is not None and plan.noise else b""
         session_id, keys, hellos = agree(
             attempt, member, terms, peers, self.endpoint.open,
             lambda peer: initiator == member.me and self.endpoint.invite(peer, invitation),
-            release=proposed, books=self.ledger,
+            release=unsettled, seen=self.ledger.seen,
         )  # fmt: skip
         if plan is None or initiator not in plan.query.receivers:
             why = "the approved spec has no such query" if plan is None else f"{initiator} is not a receiver of {name}"
@@ -307,34 +305,46 @@ class ServingNode:
         log.info("agreed", extra=fields(query=name, initiator=initiator, session=session_id.hex()[:16]))
         triples = DealerTriples() if plan.triples else None
         ctx = context(member, attempt.session, session_id, keys, plan.scheme, triples)
-        identifier = proposed if initiator == member.me else hellos[initiator].release
+        identifier = release_id(session_id, [unsettled, *(hello.release for hello in hellos.values())])
         result = run_query(
-            ctx, plan, spec.digest, lambda: self._mine(ctx, plan, member, attempt.session, hellos, identifier), tell
+            ctx, plan, spec.digest, lambda: self._mine(ctx, plan, member, attempt.session, hellos, identifier, session_id), tell
         )
+        if result is not None and plan.noise and self.config.cap is None:
+            result["privacy"]["guarantee"].append(f"{member.me} has no `budget` in its node.toml: it limits no further answers")
         if result is not None and initiator != member.me:
             file = write(result, self.directory, session_id)
             log.info("wrote the answer", extra=fields(query=name, file=str(file)))
         if plan.noise:
             self.ledger.settle(identifier)
+        elif plan.exact_over and result is not None:
+            keep_cells(self.ledger, plan, member, session_id, result["rows"])
         return result
 
     def _mine(
-        self, ctx: Context, plan: Plan, member: Membership, session: Session, hellos: Mapping[str, pb.Hello], identifier: bytes
+        self, ctx: Context, plan: Plan, member: Membership, session: Session, hellos: Mapping[str, pb.Hello], identifier: bytes,
+        session_id: bytes,
     ) -> Array | None:
         """What this company shares; where the query has noise, once it is charged everywhere."""
         try:
-            for hello in hellos.values():
-                self.ledger.check(hello.ledger_length, hello.ledger_head)
+            for name, hello in hellos.items():
+                self.ledger.check(name, hello.ledger_length, hello.ledger_head)
             if plan.exact_over and not self.config.exact:
                 tables = ", ".join(table.name for table in plan.exact_over)
                 why = f"it gives no exact answers over {tables}, whose rows are about somebody: the query has no `privacy`"
                 raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
             if not plan.noise:
-                return inputs(plan, self._at_home(plan, member, session))
+                mine = inputs(plan, self._at_home(plan, member, session))
+                if plan.exact_over:
+                    with self._exact:  # of two at once the second sees the first
+                        record_exact(self.ledger, plan, member, session_id, mine, self.config.differing)
+                return mine
             release = release_of(plan, member, identifier)
             return charged(
-                ctx, plan, member, self.ledger, self.config.cap, release, lambda: self._at_home(plan, member, session)
+                ctx, plan, member, self.ledger, lambda account: self.config.cap, release, lambda: self._at_home(plan, member, session)
             )
+        except PeerRefused as error:
+            self.ledger.abandon(identifier)  # it could never be retried
+            raise SessionFailed(str(error), pb.Abort.LOST, error.peer, str(error)) from None
         except LedgerError as error:
             raise SessionFailed(str(error), pb.Abort.REFUSED, member.me, str(error)) from None
 

@@ -431,7 +431,12 @@ def _private(
             most *= owned.largest(owned.measures[right]) // owned.table.max_rows
         sensitivities.append(Sensitivity(cells, max(most, 1), is_spread=not products))
     adding = len(security.parties if products else protected.table.holders)
-    noise = plan_noise(privacy, unit, sensitivities, weights, adding, security.colluding)
+    try:
+        noise = plan_noise(privacy, unit, sensitivities, weights, adding, security.colluding)
+        for added in noise:
+            _ = added.bound
+    except ValueError as error:
+        raise PlanError(f"its noise cannot be drawn: {error}. Narrow the bounds of its columns, or spend more") from None
     return (replace(protected, unit=unit), *others), noise
 
 

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from mpc.noise import Sampler, discrete_gaussian, gaussian_bound, polya, polya_bound
-from protocols.accounting import honest, laplace_scale, noise_variance
+from mpc.noise import LEAST_VARIANCE, Sampler, discrete_gaussian, gaussian_bound, polya, polya_bound
+from protocols.accounting import central_variance, laplace_scale, noise_variance
 from protocols.tables import Unit
 
 Mechanism = Literal["gaussian", "laplace"]
-
-SMALLEST_VARIANCE = 9
-"""Of one company's Gaussian noise: the sum of narrower ones is not close enough to a Gaussian [KLS21]."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Privacy:
 class Noise:
     """What each of `adding` parties adds to one opened total, in every cell, by itself: an integer, Gaussian with variance
     `parameter`, or Polya with scale `parameter`, such that the noise of `honest` of them is enough. What is opened is the
-    total times 10^digits and all of that. `central` is the variance that a trusted party would have to add to the total."""
+    total times 10^digits and all of that. `central` is the parameter of what a trusted party would have to add to the total."""
 
     mechanism: Mechanism
     parameter: Fraction
@@ -61,17 +58,11 @@ class Noise:
     @property
     def deviation(self) -> float:
         """The standard deviation of all noise, in units of the total."""
-        one = self.parameter if self.mechanism == "gaussian" else _laplace_variance(self.parameter) / self.honest
-        return math.sqrt(self.adding * one) / 10**self.digits
+        return math.sqrt(self.adding * self.sampler.variance) / 10**self.digits
 
     @property
     def central_deviation(self) -> float:
-        return math.sqrt(self.central)
-
-
-def _laplace_variance(scale: Fraction) -> float:
-    """Of the discrete Laplace distribution: 2 q / (1 - q)^2 with q = exp(-1 / scale)."""
-    return 0.5 / math.sinh(0.5 / float(scale)) ** 2
+        return math.sqrt(self.central if self.mechanism == "gaussian" else polya(self.central, 1).variance)
 
 
 @dataclass(frozen=True)
@@ -100,22 +91,22 @@ def plan_noise(
     """The noise of each measure. `adding` parties add some, of which `colluding` may know each other's. A unit that replaces
     another moves the totals twice. Shares of the budget are rounded down, and what is left goes to the first ones."""
     twice = 1 if unit.neighbours == "add-remove" else 2
-    companies, total = min(unit.companies, adding), sum(weights)
-    noises = []
+    total, noises = sum(weights), []
+    who = {"holders": adding, "companies": unit.companies}
     prices = [privacy.micro_rho * weight // total for weight in weights]
     for number in range(privacy.micro_rho - sum(prices)):
         prices[number] += 1
     for sensitivity, weight, micro_rho in zip(sensitivities, weights, prices, strict=True):
         if privacy.mechanism == "gaussian":
             squared = sensitivity.second_squared * twice**2
-            variance = noise_variance(adding, colluding, companies, squared, micro_rho)
-            digits = next(d for d in range(40) if variance * 100**d >= SMALLEST_VARIANCE)
-            central = Fraction(companies**2 * squared * 10**6, 2 * micro_rho)
+            variance = noise_variance(**who, colluding=colluding, squared_sensitivity=squared, micro_rho=micro_rho)
+            digits = next(d for d in range(40) if variance * 100**d >= LEAST_VARIANCE)
+            central = central_variance(**who, squared_sensitivity=squared, micro_rho=micro_rho)
             parameter = variance * 100**digits
         else:
             assert privacy.epsilon is not None
             epsilon = privacy.epsilon * weight / total
-            parameter, digits = laplace_scale(companies, sensitivity.first * twice, epsilon), 0
-            central = Fraction(_laplace_variance(parameter))
-        noises.append(Noise(privacy.mechanism, parameter, digits, adding, honest(adding, colluding), central))
+            parameter, _ = laplace_scale(**who, colluding=colluding, sensitivity=sensitivity.first * twice, epsilon=epsilon)
+            central, digits = parameter, 0
+        noises.append(Noise(privacy.mechanism, parameter, digits, adding, max(1, adding - colluding), central))
     return tuple(noises)
