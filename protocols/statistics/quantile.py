@@ -37,7 +37,7 @@ class Quantile:
     """The value at rank p (N - 1) of N in order, counted from 0; between two ranks in proportion, as SQL's QUANTILE_CONT."""
 
     p: Fraction
-    discloses = "noisy counts of all intervals of a tree, and so how its values are distributed as a whole"
+    discloses = "the number of values in each of many intervals, with noise: how they are distributed as a whole"
 
     def reference(self, name: str, argument: Node | None, values: Sequence[int | None]) -> Fraction | None:
         """The answer from the pooled rows themselves, for tests and the demo."""
