@@ -4,8 +4,10 @@ against the error and the sensitivity that are claimed."""
 import statistics as python_statistics
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from mpc.randomness import Stream
 from mpc.simulate import simulate
+from parties.data.home import TableSource, compute
 from parties.spec.sql import SqlProblem, parse_query
 from protocols.expression import Arithmetic, Number, Reference
 from protocols.planning.execute import Answer, answer, draw_noise, execute, inputs
@@ -461,3 +464,43 @@ def test_a_join_has_no_quantiles():
         parse_query(
             "q", "SELECT MEDIAN(delay) FROM flights JOIN airports USING (origin)", {"flights": FLIGHTS, "airports": owned}, ("united",)
         )
+
+
+# --- at home ---------------------------------------------------------------------------------------------------------------------
+
+
+def at_one_company(plan: Plan, folder: Path, rows: str) -> np.ndarray:
+    """The leaves' counts, by group, of a table made by the SQL `rows`."""
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY ({rows}) TO '{folder / 'flights.parquet'}'")
+    (task,) = plan.tasks
+    return np.array(compute(task, TableSource(folder / "flights.parquet")), dtype=np.int64).reshape(plan.cells, -1)
+
+
+ROWS = "SELECT {person} AS person, {origin} AS origin, {delay} AS delay, 7 AS distance, TRUE AS late FROM range({count}) AS t(i)"
+
+
+def test_each_row_is_counted_in_its_leaf_and_null_in_none(tmp_path):
+    wide = replace(FLIGHTS, columns={**FLIGHTS.columns, "delay": replace(DELAY, upper=100_000)})
+    plan = planned("origin, MEDIAN(delay) FROM flights GROUP BY origin", table=wide)
+    assert plan.tree.values > 1
+    values = "CASE WHEN i % 7 <> 0 THEN i * 50 - 60 END"
+    got = at_one_company(plan, tmp_path, ROWS.format(person="i", origin="CASE WHEN i % 2 = 0 THEN 'JFK' ELSE 'LGA' END", delay=values, count=2000))
+    of_group = [[i * 50 - 60 for i in range(2000) if i % 7 and i % 2 == odd] for odd in (0, 1)]
+    expected = [np.zeros(plan.tree.leaves), *(leaf_counts(plan.tree, listed) for listed in of_group)]
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_a_unit_takes_its_rows_of_a_group_wherever_they_lie(tmp_path):
+    """Person 0 has 100 rows in each of 3 groups, all in leaves of their own; 2 groups and 5 rows in each count. Others have one."""
+    pytest.importorskip("parties.data.bounding")
+    bounded = replace(FLIGHTS, unit=Unit("person", rows=5, groups=2))
+    plan = planned("origin, MEDIAN(delay) FROM flights GROUP BY origin", table=bounded)
+    origin = "['EWR', 'JFK', 'LGA'][i % 3 + 1]"
+    alone = at_one_company(plan, tmp_path, ROWS.format(person="0", origin=origin, delay="i", count=300))
+    assert sorted(alone.sum(axis=1)) == [0, 5, 5]
+    assert alone.max() == 1
+    person = "greatest(i - 300, 0)"
+    with_others = at_one_company(plan, tmp_path, ROWS.format(person=person, origin=origin, delay="i", count=900))
+    assert with_others[:, 360:].sum() == 600
+    np.testing.assert_array_equal(with_others[:, :360], alone[:, :360])
