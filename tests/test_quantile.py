@@ -500,7 +500,7 @@ def test_a_unit_takes_its_rows_of_a_group_wherever_they_lie(tmp_path):
     alone = at_one_company(plan, tmp_path, ROWS.format(person="0", origin=origin, delay="i", count=300))
     assert sorted(alone.sum(axis=1)) == [0, 5, 5]
     assert alone.max() == 1
-    person = "greatest(i - 300, 0)"
+    person = "greatest(i - 299, 0)"
     with_others = at_one_company(plan, tmp_path, ROWS.format(person=person, origin=origin, delay="i", count=900))
     assert with_others[:, 360:].sum() == 600
     np.testing.assert_array_equal(with_others[:, :360], alone[:, :360])
