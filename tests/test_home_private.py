@@ -21,12 +21,12 @@ from test_home_data import code_of, tasks
 
 from parties.data import bounding, home
 from parties.data.home import DatabaseSource, DataError, TableSource, check_source, compute
-from protocols.expression import Arithmetic, Bin, Comparison, Number, magnitude
+from protocols.expression import Arithmetic, Bin, Number, magnitude
 from protocols.planning.task import HomeTask, Key
 from protocols.statistics.base import Measure
 from protocols.tables import Unit
 
-SLOW = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+SLOW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def private(of, *measures, unit, where=(), keys=()):
@@ -161,7 +161,8 @@ def test_any_task_takes_of_each_unit_what_the_caps_allow(folder, data, rows, kin
     unit = Unit("who", rows=data.draw(st.integers(1, 3)), groups=data.draw(st.integers(1, 3)))
     task = private(T, COUNT, *drawn.measures, unit=unit, where=drawn.where[:1], keys=drawn.keys)
     if kind == "csv":
-        rows = [{**row, "c": row["c"] or None} for row in rows]  # nothing between commas is NULL
+        # nothing between commas is NULL, and an infinite float is no number as text
+        rows = [{**row, "c": row["c"] or None, "f": UNREADABLE if row["f"] in (inf, -inf) else row["f"]} for row in rows]
         for row in rows:
             row.update(dict.fromkeys(data.draw(st.sampled_from(["", "", "", "i", "d", "f", "b", "day", "moment"]).map(str.split)), UNREADABLE))
     check_any_task(task, rows, data.draw(st.permutations(rows)), folder / f"t.{kind}")
@@ -342,7 +343,7 @@ def test_wildly_bad_rows_are_no_failure(tmp_path, kind):
         private(of, Measure("count", x), unit=Unit("who"), keys=[Key(c)]), private(of, Measure("count", k), COUNT, unit=Unit()),
         private(of, keys=[Key(k)] if k.column.is_groupable else [], unit=Unit("who")),
     ):  # fmt: skip
-        assert max(totals(task, TableSource(tmp_path / "t.csv"))) <= 4
+        assert 0 <= sum(totals(task, TableSource(tmp_path / "t.csv"))) <= 20
 
 
 def test_neighbouring_tables_fail_alike(tmp_path):
@@ -389,7 +390,6 @@ def test_a_table_of_sqlite_refuses_no_row(tmp_path):
         connection.executemany("INSERT INTO t VALUES (?, ?, ?)", rows)
         connection.execute("INSERT INTO t VALUES (3, 4, CAST(x'ff41' AS TEXT))")
     source = DatabaseSource("sqlite://t.sqlite", "t", tmp_path)
-    check_source(replace(G, unit=Unit("Who")), source)
     vector = totals(private(G, *SUMS, unit=Unit("Who"), keys=[Key(K)]), source)
     assert vector[:4] == [0, 1, 1, 1]
     assert vector[100:104] == [0, 5, -3, 4]
@@ -418,7 +418,7 @@ def test_planted_bugs_are_found(folder, monkeypatch, bug):
     for name, planted in PLANTED[bug].items():
         monkeypatch.setattr(home if hasattr(home, name) else bounding, name, planted)
     base = {"d": Decimal("0.25"), "f": 0.25, "b": True, "day": date(1970, 1, 1), "moment": None}
-    few = [(n % 13, "x", "ann") for n in range(12)] + [(4, "it's", "ann"), (5, "x", "bob"), (99, "Zürich", "bob"), (None, "z", "eve")]
+    few = [(n, c, "ann") for n in range(8) for c in ("x", "it's")] + [(5, "x", "bob"), (99, "Zürich", "bob"), (99, "x", "dan"), (None, "z", "eve")]
     rows = [{**base, "i": i, "c": c, "who": who} for i, c, who in few]
     rows.append({**rows[0], "who": "eve", "f": nan})
     i, f, c = (reference for reference in references(T) if reference.column.name in "ifc")

@@ -65,7 +65,7 @@ def aggregate_bounded(
     if task.unit.key is not None:
         rows = _taken(rows, task, task.unit, list(values))
     totals = [exp.Count(this=exp.Star()), *(exp.Sum(this=column(name)) for name in values)]
-    query = exp.select(column(_CELL), *totals).from_(rows.subquery("taken")).group_by(column(_CELL))
+    query = _select([column(_CELL), *totals], rows).group_by(column(_CELL), copy=False)
 
     for cell, count, *sums in run(connection, source, query).fetchall():
         parts = iter(sums)
@@ -83,20 +83,30 @@ def _in_cells(task: HomeTask, unit: Unit, encoded: Mapping[str, Encoded], added:
     """The rows that count: the unit, the number of the cell, what is added, and by what hash the unit's rows are ordered."""
     items = [encoded[column.name] for column in task.columns]
     own = [] if unit.key is None else [exp.alias_(column(unit.key), _UNIT, quoted=True)]
-    fit = exp.select("*").from_(with_raw(items, "agreed", own)).where(_is_fit(items))
-    who = [column(_UNIT)] * len(own)
-    if who:
-        fit = fit.where(_is_there(column(_UNIT)))
+    conditions = [_is_fit(items), *(_is_there(column(_UNIT)) for _ in own)]
+    fit = _from([exp.Star()], with_raw(items, "agreed", own), conditions)
+    who = [column(_UNIT) for _ in own]
     values = [exp.alias_(item.value.copy(), item.declared.name, quoted=True) for item in items]
-    rows = exp.select(exp.Literal.number(1), *who, *values).from_(fit.subquery("fit"))
+    rows = _select([exp.Literal.number(1), *who, *values], fit)
 
     new = {_CELL: _cell(task.keys), **added}
     if who and (added or task.groups < task.cells):
         new[_ORDER] = _hash([*who, *(column(item.declared.name) for item in items)])
     named = [exp.alias_(expression, name, quoted=True) for name, expression in new.items()]
-    placed = exp.select(*who, *named).from_(rows.subquery("encoded"))
-    placed = placed.where(all_of([render(node) for node in task.where]))
-    return exp.select("*").from_(placed.subquery("placed")).where(_is_there(column(_CELL)))
+    placed = _select([*(item.copy() for item in who), *named], rows, [render(node) for node in task.where])
+    return _select([exp.Star()], placed, [_is_there(column(_CELL))])
+
+
+def _select(
+    selected: Sequence[exp.Expr], rows: exp.Select, conditions: Sequence[exp.Expression] = ()
+) -> exp.Select:
+    return _from(selected, rows.subquery("rows", copy=False), conditions)
+
+
+def _from(selected: Sequence[exp.Expr], rows: exp.Expression, conditions: Sequence[exp.Expression]) -> exp.Select:
+    """Nothing is copied: of a wide table's trees that takes longer than the engine does."""
+    query = exp.select(*selected, copy=False).from_(rows, copy=False)
+    return query.where(all_of(conditions), copy=False) if conditions else query
 
 
 def _taken(rows: exp.Select, task: HomeTask, unit: Unit, added: Sequence[str]) -> exp.Select:
@@ -124,8 +134,7 @@ def _taken(rows: exp.Select, task: HomeTask, unit: Unit, added: Sequence[str]) -
             exp.LTE(this=column(_GROUPS), expression=integer(unit.groups)),
         ]
     named = [exp.alias_(window, name, quoted=True) for name, window in places.items()]
-    ranked = exp.select("*", *named).from_(rows.subquery("rows"))
-    return exp.select("*").from_(ranked.subquery("ranked")).where(all_of(are_first))
+    return _select([exp.Star()], _select([exp.Star(), *named], rows), are_first)
 
 
 def _window(
@@ -136,7 +145,9 @@ def _window(
 
 
 def _hash(values: Iterable[exp.Expression]) -> exp.Expression:
-    return exp.Anonymous(this="hash", expressions=[text(_SEED), *(value.copy() for value in values)])
+    """Hashed twice: the engine joins the hashes of several values by XOR, after which some are first too often."""
+    hashed = exp.Anonymous(this="hash", expressions=[text(_SEED), *(value.copy() for value in values)])
+    return exp.Anonymous(this="hash", expressions=[hashed])
 
 
 def _is_there(value: exp.Expression) -> exp.Expression:
