@@ -63,7 +63,7 @@ def aggregate_bounded(
     values = {f"#value{number}": part for number, part in enumerate(part for parts in added for part in parts)}
     rows = _in_cells(task, task.unit, encoded, values)
     if task.unit.key is not None:
-        rows = _taken(rows, task, task.unit, list(values))
+        rows = _taken(rows, task.unit, task, list(values))
     totals = [exp.Count(this=exp.Star()), *(exp.Sum(this=column(name)) for name in values)]
     query = _select([column(_CELL), *totals], rows).group_by(column(_CELL), copy=False)
 
@@ -109,7 +109,7 @@ def _from(selected: Sequence[exp.Expr], rows: exp.Expression, conditions: Sequen
     return query.where(all_of(conditions), copy=False) if conditions else query
 
 
-def _taken(rows: exp.Select, task: HomeTask, unit: Unit, added: Sequence[str]) -> exp.Select:
+def _taken(rows: exp.Select, unit: Unit, task: HomeTask, added: Sequence[str]) -> exp.Select:
     """Those of a unit's rows that are taken. One sort puts each unit's groups, and each group's rows, in their order. A group is
     a cell, or all leaves of a tree together."""
     by_row = [column(_ORDER), *map(column, added)] if added else []
