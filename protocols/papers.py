@@ -47,6 +47,12 @@ PAPERS: dict[str, Paper] = {
         "IEEE Transactions on Dependable and Secure Computing 14(5)",
         2017,
     ),
+    "HRMS10": Paper(
+        "Michael Hay, Vibhor Rastogi, Gerome Miklau, Dan Suciu",
+        "Boosting the Accuracy of Differentially Private Histograms Through Consistency",
+        "Proceedings of the VLDB Endowment 3(1)",
+        2010,
+    ),
     "KLNRS11": Paper(
         "Shiva Prasad Kasiviswanathan, Homin K. Lee, Kobbi Nissim, Sofya Raskhodnikova, Adam Smith",
         "What Can We Learn Privately?",
@@ -72,6 +78,12 @@ PAPERS: dict[str, Paper] = {
         2017,
     ),
     "Mironov17": Paper("Ilya Mironov", "Rényi Differential Privacy", "IEEE CSF 2017", 2017),
+    "QYL13": Paper(
+        "Wahbeh Qardaji, Weining Yang, Ninghui Li",
+        "Understanding Hierarchical Methods for Differentially Private Histograms",
+        "Proceedings of the VLDB Endowment 6(14)",
+        2013,
+    ),
     "Shamir79": Paper("Adi Shamir", "How to Share a Secret", "Communications of the ACM 22(11)", 1979),
     "Warner65": Paper(
         "Stanley L. Warner",
