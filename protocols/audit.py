@@ -250,14 +250,14 @@ def check_contribution(found: Values, most: float, deviation: float) -> Check:
     """Units with too many rows add what they may, and no more, to all cells together."""
     total, slack = float(np.sum(found)), DEVIATIONS * deviation * sqrt(found.size)
     return Check(
-        "units with too many rows", "contributions that are not bounded", f"{total:,.0f} rows count",
-        f"{most - slack:,.0f} to {most + slack:,.0f}, of which {slack:,.0f} are noise", ALARM, abs(total - most) <= slack,
+        "units with too many rows", "contributions that are not bounded, or are bounded otherwise", f"{total:,.0f} rows count",
+        f"{most - slack:,.0f} to {most + slack:,.0f}", ALARM, abs(total - most) <= slack,
     )  # fmt: skip
 
 
-def check_same(name: str, catches: str, *, same: bool, what: str) -> Check:
+def check_fact(name: str, catches: str, expected: str, *, holds: bool) -> Check:
     """Of what has no chance in it."""
-    return Check(name, catches, f"{what}: {'the same' if same else 'not the same'}", "the same", 0.0, same)
+    return Check(name, catches, "yes" if holds else "no", expected, 0.0, holds)
 
 
 # --- attacks on released answers ----------------------------------------------------------------------------------------

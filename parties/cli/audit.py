@@ -10,11 +10,27 @@ from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from mpc.errors import ComityError
-from parties.cli.audit_nodes import CROWD, GROUPS, ILLNESSES, LEAST_PAY, ROWS, TAKEN, Again, Case, Seen, Setting, Stack, cases, exact, names_of, stack
+from parties.cli.audit_nodes import (
+    CROWD,
+    GROUPS,
+    ILLNESSES,
+    ROWS,
+    TAKEN,
+    Again,
+    Case,
+    Seen,
+    Setting,
+    Stack,
+    cases,
+    exact,
+    names_of,
+    stack,
+)
 from parties.cli.table import console, counted
 from parties.governance.approval import Approval
 from parties.node.config import read_config
@@ -31,8 +47,8 @@ from protocols.audit import (
     check_contribution,
     check_deviation,
     check_epsilon,
+    check_fact,
     check_independent,
-    check_same,
     check_shape,
     check_zeros,
     differenced,
@@ -219,29 +235,31 @@ def other_checks(seen: Mapping[str, Seen], running: Stack, again: Again) -> list
     crowd, setting = seen["crowd"], running.setting
     units = setting.cells * TAKEN * TAKEN + TAKEN
     charges = {entry.charges for ledger in again.ledgers for entry in ledger}
-    rows = f"{setting.cells:,} units with {ROWS * GROUPS} rows each, one with {CROWD:,}"
     return [
         check_contribution(crowd.unknown / crowd.one, units, crowd.theirs.deviation / crowd.one),
-        check_same(
-            "rows in another order", "a choice of rows that depends on their order, extreme values",
-            same=bool(np.array_equal(running.home("crowd"), running.home("shuffled"))), what=f"totals of {rows}",
+        check_fact(
+            "rows in another order", "a choice of rows that depends on their order",
+            f"same totals of {setting.cells:,} units with {ROWS * GROUPS} rows each, one with {CROWD:,}",
+            holds=bool(np.array_equal(running.home("crowd"), running.home("shuffled"))),
         ),
-        check_same(
-            "a node is killed and asked again", "fresh noise on a retry, which averages away",
-            same=bool(np.array_equal(again.opened[0], again.opened[1])), what="both answers",
+        check_fact(
+            "killed and asked again", "fresh noise on a retry, which averages away", "the same answer from a node that was killed",
+            holds=bool(np.array_equal(again.opened[0], again.opened[1])),
         ),
-        check_same(
-            "one charge for both", "a budget that is charged twice, or not at all",
-            same=all(len(ledger) == 1 for ledger in again.ledgers) and len(charges) == 1, what="all ledgers",
+        check_fact(
+            "charged once for both", "a budget that is charged twice, or not at all", "one charge in all ledgers, and the same",
+            holds=all(len(ledger) == 1 for ledger in again.ledgers) and len(charges) == 1,
         ),
-        check_same(
-            "noise of a new charge", "noise that is never drawn again, so that differences are exact",
-            same=not np.array_equal(again.opened[1], again.opened[2]), what="another answer to a third question",
+        check_fact(
+            "new noise for a new charge", "noise that is never drawn again, so that differences are exact",
+            "another answer once it is charged anew", holds=not np.array_equal(again.opened[1], again.opened[2]),
         ),
     ]  # fmt: skip
 
 
-def attacked(setting: Setting, case: Case, seen: Mapping[str, Seen], ill: Any, illness: Any) -> list[Attack]:
+def attacked(
+    setting: Setting, case: Case, seen: Mapping[str, Seen], ill: NDArray[np.int64], illness: NDArray[np.int64]
+) -> list[Attack]:
     """Each attack with all that the coalition knows, and on exact answers, which are those of the rows themselves."""
     price = micro_rho(setting.epsilon, setting.delta)
     one = seen[next(case.queries())[0]].one

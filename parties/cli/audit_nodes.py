@@ -5,7 +5,6 @@ Of each query the auditor knows the exact answer, so what is left is the noise. 
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from mpc.errors import ComityError
 from parties.cli.colluding import CRASH
-from parties.cli.local import COMITY, companies, make_interruptible, nodes
+from parties.cli.local import COMITY, companies, make_interruptible, nodes, wait_for
 from parties.cli.run import run_on_node
 from parties.governance.ledger import Entry, LedgerView
 from parties.spec.load import Spec, load
@@ -37,7 +36,7 @@ ROWS, GROUPS, TAKEN = 3, 4, 2
 CROWD = 100_000
 """Rows of the one with the most."""
 ILLNESSES = 4
-SMALLEST_RHO = "1e-6"
+SMALLEST_RHO, LARGE_RHO = "1e-6", "20"
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def spec_of(setting: Setting, audits: Iterable[Case]) -> str:
             query(name, f"SELECT a, b, {case.select} AS x FROM {table} GROUP BY a, b", noise)
     query("little", "SELECT a, b, SUM(pay) AS x FROM people GROUP BY a, b", f"rho = {SMALLEST_RHO}")
     for table in ("crowd", "shuffled"):
-        query(table, f"SELECT a, b, COUNT(*) AS x, SUM(pay) AS y FROM {table} GROUP BY a, b")
+        query(table, f"SELECT a, b, COUNT(*) AS x, SUM(pay) AS y FROM {table} GROUP BY a, b", f"rho = {LARGE_RHO}")
     query("again", "SELECT a, COUNT(*) AS x FROM people GROUP BY a")
     query("staff_all", "SELECT a, b, SUM(ill) AS x FROM staff GROUP BY a, b")
     query("staff_but_leads", "SELECT a, b, SUM(ill) AS x FROM staff WHERE lead = 0 GROUP BY a, b")
@@ -280,6 +279,7 @@ class Stack:
         else:
             raise ComityError("the node that was to crash did not")
         self._start(folder)
+        wait_for([folder])
         run_on_node("again", folder)
         ledgers = []
         for each in self._folders:
@@ -298,7 +298,7 @@ def stack(setting: Setting, audits: Sequence[Case]) -> Iterator[Stack]:
     with TemporaryDirectory(prefix="comity-audit-") as root:
         cells = Path(root) / "cells.parquet"
         duckdb.sql(
-            f"SELECT i, hash(i) % 2 AS ill, hash(i, 'illness') % {ILLNESSES} AS illness FROM range({setting.cells}) t(i)"
+            f"SELECT i, (hash(i) >> 20) % 2 AS ill, (hash(i) >> 40) % {ILLNESSES} AS illness FROM range({setting.cells}) t(i)"
         ).write_parquet(str(cells))
         configs = {
             name: "".join(
@@ -315,6 +315,7 @@ def stack(setting: Setting, audits: Sequence[Case]) -> Iterator[Stack]:
             return [sys.executable, "-m", "parties.cli.colluding", str(folder)]
 
         with nodes(folders, command) as start:
+            wait_for(folders)
             yield Stack(setting, folders, start, load(Path(root) / "comity.toml"), cells)
 
 
@@ -329,7 +330,3 @@ def exact(setting: Setting, select: str, companies: int) -> Values:
 def names_of(count: int) -> tuple[str, ...]:
     """In their order: honest ones first."""
     return tuple(f"company-{number:0{len(str(count))}}" for number in range(1, count + 1))
-
-
-def processors() -> int:
-    return len(os.sched_getaffinity(0))

@@ -4,16 +4,19 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mpc.errors import ComityError
 from parties.governance.approval import approve
-from parties.node.config import FILE, starting_config
+from parties.node.config import FILE, read_config, starting_config
 from parties.wire import identity
 
 COMITY = (sys.executable, "-m", "parties.cli.main")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LONGEST_START = 60  # seconds
 
 
 def companies(root: Path, names: Sequence[str], spec: str, configs: Mapping[str, str]) -> list[Path]:
@@ -64,6 +67,22 @@ def nodes(folders: Sequence[Path], command: Callable[[Path], Sequence[str]]) -> 
         finally:  # a signal that came just before
             _stop(processes)
     make_interruptible()
+
+
+def wait_for(folders: Sequence[Path]) -> None:
+    """Until their nodes listen. Where machines are busy, that takes a while."""
+    until = time.monotonic() + LONGEST_START
+    for folder in folders:
+        host, _, port = read_config(folder).listen.rpartition(":")
+        while True:
+            try:
+                socket.create_connection((host, int(port)), timeout=5).close()
+                break
+            except OSError:
+                if time.monotonic() > until:
+                    log = (folder / "node.log").read_text().strip().splitlines()
+                    raise ComityError(f"the node in {folder} did not start: {log[-1] if log else 'it said nothing'}") from None
+                time.sleep(0.1)
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
