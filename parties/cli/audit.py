@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from parties.cli.audit_nodes import (
     ILLNESSES,
     ROWS,
     TAKEN,
-    Again,
     Case,
     Seen,
     Setting,
@@ -113,15 +112,14 @@ def audit_privacy(
     say = console(stderr=format_ == "json")
     progress = console(stderr=True)
     with progress.status("starting the nodes") if progress.is_terminal else nullcontext() as status:
-        tell = (lambda what: status.update(f"answered: {what}")) if status else (lambda what: None)
+
+        def tell(what: str) -> None:
+            if status:
+                status.update(f"answered: {what}")
+
         listed = cases(setting, quick=quick)
         with stack(setting, listed) as running:
-            seen = running.ask([*(name for case in listed for name, _ in case.queries()), *OTHERS], tell)
-            again = running.again()
-            audits, checks = audited(setting, listed, seen)
-            checks += noise_checks(setting, listed[0], seen)
-            checks += other_checks(seen, running, again)
-            attacks = attacked(setting, listed[0], seen, *running.secrets)
+            audits, checks, attacks = conclude(setting, listed, running, tell)
     result = {
         "companies": len(setting.security.parties), "colluding": setting.security.colluding, "scheme": setting.security.scheme,
         "epsilon": setting.epsilon, "delta": setting.delta, "audits": [asdict(item) for item in audits],
@@ -165,6 +163,17 @@ def _setting(
 
 
 # --- what is concluded --------------------------------------------------------------------------------------------------
+
+
+def conclude(
+    setting: Setting, listed: Sequence[Case], running: Stack, tell: Callable[[str], object]
+) -> tuple[list[Audited], list[Check], list[Attack]]:
+    """Asks for everything, and judges it."""
+    seen = running.ask([*(name for case in listed for name, _ in case.queries()), *OTHERS], tell)
+    audits, checks = audited(setting, listed, seen)
+    checks += noise_checks(setting, listed[0], seen)
+    checks += other_checks(seen["crowd"], running)
+    return audits, checks, attacked(setting, listed[0], seen, *running.secrets)
 
 
 def residuals(setting: Setting, case: Case, seen: Mapping[str, Seen]) -> tuple[Values, Values]:
@@ -230,9 +239,9 @@ def noise_checks(setting: Setting, case: Case, seen: Mapping[str, Seen]) -> list
     ]
 
 
-def other_checks(seen: Mapping[str, Seen], running: Stack, again: Again) -> list[Check]:
+def other_checks(crowd: Seen, running: Stack) -> list[Check]:
     """Contributions, the order of rows, and asking again after a crash."""
-    crowd, setting = seen["crowd"], running.setting
+    setting, again = running.setting, running.again()
     units = setting.cells * TAKEN * TAKEN + TAKEN
     charges = {entry.charges for ledger in again.ledgers for entry in ledger}
     return [
@@ -365,7 +374,8 @@ def draw(result: Mapping[str, Any], file: Path) -> None:
         right.bar(places + (step - 1.5) * width, [100 * item[name] for item in result["attacks"]], width, label=label)
     right.set_xticks(places, [item["name"] for item in result["attacks"]])
     right.set_ylabel("attacker right, %")
-    right.legend()
+    right.set_ylim(0, 130)
+    right.legend(ncols=2)
     figure.suptitle(f"{result['companies']} companies, {result['colluding']} colluding, epsilon {result['epsilon']:g}")
     try:
         figure.savefig(file)
