@@ -20,6 +20,12 @@ PAPERS: dict[str, Paper] = {
         "TCC 2016-B, LNCS 9985",
         2016,
     ),
+    "BW18": Paper(
+        "Borja Balle, Yu-Xiang Wang",
+        "Improving the Gaussian Mechanism for Differential Privacy: Analytical Calibration and Optimal Denoising",
+        "ICML 2018, PMLR 80",
+        2018,
+    ),
     "Beaver91": Paper(
         "Donald Beaver", "Efficient Multiparty Protocols Using Circuit Randomization", "CRYPTO 1991, LNCS 576", 1991
     ),
@@ -34,6 +40,12 @@ PAPERS: dict[str, Paper] = {
         "The Discrete Gaussian for Differential Privacy",
         "NeurIPS 2020",
         2020,
+    ),
+    "CP34": Paper(
+        "C. J. Clopper, E. S. Pearson",
+        "The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial",
+        "Biometrika 26(4)",
+        1934,
     ),
     "GRR98": Paper(
         "Rosario Gennaro, Michael O. Rabin, Tal Rabin",
