@@ -199,7 +199,7 @@ class Seen:
 
     @property
     def noise(self) -> Noise:
-        return self.plan.noise[0]
+        return _of(self.plan)
 
     @property
     def one(self) -> int:
@@ -254,7 +254,7 @@ class Stack:
             tell(name)
             plan = self.spec.plans[name]
             column = result["columns"].index("x")
-            values = np.array([float(row[column]) for row in result["rows"]]) * 10 ** plan.noise[0].digits
+            values = np.array([float(row[column]) for row in result["rows"]]) * 10 ** _of(plan).digits
             colluding = [np.load(folder / f"{name}.npz") for folder in self._folders[len(self.setting.honest) :]]
             home = sum((known["home"][: plan.cells] for known in colluding), np.zeros(plan.cells))
             noise = sum((known["noise"][: plan.cells] for known in colluding), np.zeros(plan.cells))
@@ -330,3 +330,10 @@ def exact(setting: Setting, select: str, companies: int) -> Values:
 def names_of(count: int) -> tuple[str, ...]:
     """In their order: honest ones first."""
     return tuple(f"company-{number:0{len(str(count))}}" for number in range(1, count + 1))
+
+
+def _of(plan: Plan) -> Noise:
+    """The one noise of a query of the audit."""
+    (noise,) = plan.noise[:1]
+    assert isinstance(noise, Noise)
+    return noise
