@@ -73,3 +73,14 @@ def test_links_between_documents_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text()
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (ROOT / document).parent.joinpath(target).exists(), target
+
+
+def test_noise(tmp_path: Path) -> None:
+    out = run("docs/noise.md", tmp_path)
+    assert "protected: each patient, with all rows of it in visits" in out
+    assert "Expected error" in out
+    assert len(re.findall(r"(eye|heart|skin)\s*│ .* ± .* │ .* ± ", out)) == 3
+    assert re.search(r"│ \d+\.\d+ ± [\d.]+ │ \d+\.\d+ ± [\d.]+ │", out)
+    assert "refuses: it gives no exact answers over visits" in out
+    assert [state for state in re.findall(r'"state": "(\w+)"', out)] == ["settled", "settled"]
+    assert "48,710" in out

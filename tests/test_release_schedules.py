@@ -169,6 +169,25 @@ def test_a_retry_goes_out_under_fresh_masks(tmp_path: Path, plan: Plan, identiti
     assert sent[0].isdisjoint(sent[1])
 
 
+def test_noise_is_drawn_before_anything_is_computed_at_home(
+    tmp_path: Path, plan: Plan, identities: list[identity.Identity], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So how long a home query takes says nothing of the noise, and how long the noise takes nothing of the rows."""
+    order: list[str] = []
+    draw = product.draw_noise
+    monkeypatch.setattr(product, "draw_noise", lambda *arguments: [order.append("noise"), draw(*arguments)][1])
+
+    def part(ctx: Context, plan: Plan, member: Any, ledger: Any, caps: Any, release: Any, home: Any) -> Any:
+        return charged(ctx, plan, member, ledger, caps, release, lambda: [order.append("home"), home()][1])
+
+    companies = Companies(tmp_path, plan, identities)
+    companies.part = part
+    companies.session()
+    assert sorted(order) == ["home"] * 3 + ["noise"] * 3
+    assert order.index("noise") < order.index("home")
+    assert order[-1] == "home"
+
+
 @pytest.mark.parametrize("bug", ["fresh noise on retry", "opened before the receipts"])
 def test_a_planted_bug_is_found(tmp_path: Path, plan: Plan, identities: list[identity.Identity], bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
