@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 from mpc.noise import LEAST_VARIANCE, Sampler, discrete_gaussian, gaussian_bound, polya, polya_bound
@@ -55,12 +56,12 @@ class Noise:
     def sampler(self) -> Sampler:
         return discrete_gaussian(self.parameter) if self.mechanism == "gaussian" else polya(self.parameter, self.honest)
 
-    @property
+    @cached_property
     def deviation(self) -> float:
         """The standard deviation of all noise, in units of the total."""
         return math.sqrt(self.adding * self.sampler.variance) / 10**self.digits
 
-    @property
+    @cached_property
     def central_deviation(self) -> float:
         return math.sqrt(self.central if self.mechanism == "gaussian" else polya(self.central, 1).variance)
 
