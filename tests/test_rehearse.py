@@ -190,7 +190,7 @@ def test_a_query_with_privacy_keeps_its_budget_and_its_split(companies: Cluster)
     plan = load(companies.spec).plans["heads"]
     own = found["errors"][1]
     assert own["rho"] == plan.query.privacy.micro_rho / 1e6
-    # COUNT(*) has a fifth of it, and AVG's two totals the others: its own error is known to 3.2 %
+    # COUNT(*) has a seventh of it, AVG's two totals three each; 18 % is 5.6 deviations (false alarms: 1e-7)
     assert own["outputs"]["heads"]["ours"]["absolute"] == pytest.approx(plan.noise[0].deviation, rel=0.18)
     assert all(a > b for a, b in zip(curve(found, "pay", "ours"), curve(found, "pay", "ours")[1:], strict=False))
     assert own["outputs"]["pay"]["alone"]["absolute"] < 100
@@ -198,19 +198,19 @@ def test_a_query_with_privacy_keeps_its_budget_and_its_split(companies: Cluster)
 
 
 def test_laplace_noise_stays_laplace(companies: Cluster) -> None:
-    """Of 8 x 52 counts with t = 1 of 3: known to 6 % at worst (Polya noise), so 40 % is more than 6 deviations (1e-6, by
-    Chebyshev's kin not proven: 2,000 runs had none beyond 25 %)."""
+    """Of 8 x 52 counts, whose fourth moment is at most 6 times their variance's square. A root mean square 45 % too small has a chance
+    of exp(-416 (1 - 0.55^2)^2 / (2 * 6)) = 5e-8; one as much too large is 10 deviations off."""
     found = result(companies, "pure", "--epsilons", "0.2")
     assert (found["mechanism"], found["delta"], found["own_epsilon"]) == ("laplace", 0, 0.5)
     for line in found["errors"]:
         central = math.sqrt(2) / line["epsilon"]
         for way, variance in (("ours", 3 / 2), ("central", 1), ("local", 3)):
-            assert line["outputs"]["count"][way]["absolute"] == pytest.approx(central * math.sqrt(variance), rel=0.4)
+            assert line["outputs"]["count"][way]["absolute"] == pytest.approx(central * math.sqrt(variance), rel=0.45)
 
 
 def test_units_at_several_companies(companies: Cluster) -> None:
-    """m = 2 of 2 holders: ours is as large as local noise, sqrt(2) times central. Of 100 values a root mean square is known to
-    7 %, so half is 7 deviations (1e-9)."""
+    """A unit that is at both holders: ours and local noise are no larger than central. Of 100 values a root mean square is known
+    to 7 %, so half is 7 deviations (false alarms: 1e-9)."""
     found = result(companies, "by_rho", "--epsilons", "1")
     assert found["rows"][0]["rows"] == {"beta": 1_000, "gamma": 1_000}
     assert found["own_epsilon"] == pytest.approx(2.1, abs=0.3)
@@ -218,18 +218,20 @@ def test_units_at_several_companies(companies: Cluster) -> None:
     assert own["is_own"]
     assert own["rho"] == 0.1
     central = math.sqrt(2**2 / (2 * 0.1))
-    for way, times in (("ours", 1), ("central", 1), ("local", 1)):
-        assert own["outputs"]["visits"][way]["absolute"] == pytest.approx(central * math.sqrt(times), rel=0.5)
+    for way in ("ours", "central", "local"):
+        assert own["outputs"]["visits"][way]["absolute"] == pytest.approx(central, rel=0.5)
 
 
 def test_a_join_with_own_and_synthetic_rows(companies: Cluster) -> None:
-    """Rows of the table that another company owns are synthetic."""
+    """Rows of the table that another company owns are synthetic. Of 400 sums the root mean square is known to 3.5 %: 40 % is more than 8
+    deviations (false alarms: 1e-12)."""
     found = result(companies, "rated", "--epsilons", "1")
     assert [(used["table"], used["kind"]) for used in found["rows"]] == [("people", "own"), ("rates", "synthetic")]
     assert found["rows"][1]["rows"] == {"gamma": 25}
     for line in found["errors"]:
         errors = line["outputs"]["worth"]
         assert 0 < errors["central"]["absolute"] < 1.5 * errors["ours"]["absolute"]
+        assert errors["local"] is None
     plan = load(companies.spec).plans["rated"]
     assert found["errors"][-1]["outputs"]["worth"]["ours"]["absolute"] == pytest.approx(plan.noise[0].deviation, rel=0.4)
 
@@ -372,9 +374,14 @@ def test_wrong_usage(more: tuple[str, ...], companies: Cluster) -> None:
     assert more[0] in done.output
 
 
-def test_rows_that_are_not_as_agreed_are_named(companies: Cluster, tmp_path: Path) -> None:
-    with Cluster(tmp_path, NAMES, tables=TABLES, queries=QUERIES) as other:
-        other.hold("alpha", "people", "SELECT 1 AS persona, 'north' AS region, 2000 AS year, 5 AS pay")
-        other.approve()
+def test_a_table_without_the_units_key_is_refused(companies: Cluster) -> None:
+    """beta's, made here and taken away again."""
+    config = companies["beta"] / "node.toml"
+    before = config.read_text()
+    companies.hold("beta", "people", "SELECT 1 AS persona, 'north' AS region, 2000 AS year, 5 AS pay")
+    try:
         with pytest.raises(ComityError, match="column person is missing, which says whose a row is"):
-            run(other, "heads")
+            run(companies, "heads", at="beta")
+    finally:
+        config.write_text(before)
+        (companies["beta"] / "people.parquet").unlink()

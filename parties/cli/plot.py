@@ -56,7 +56,7 @@ def plot_rehearsal(result: dict[str, Any], file: Path) -> None:
     for panel, output in enumerate(outputs, 1):
         axes = figure.add_subplot(1, len(outputs), panel)
         for way, (label, style) in _WAYS.items():
-            errors = [line["outputs"][output][way]["absolute"] or math.nan for line in lines]
+            errors = [(line["outputs"][output][way] or {}).get("absolute") or math.nan for line in lines]
             axes.plot(epsilons, errors, style, label=label)
         if result["own_epsilon"] is not None:
             axes.axvline(result["own_epsilon"], color="grey", linewidth=0.8, label="the query's own epsilon")

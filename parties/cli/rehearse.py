@@ -14,10 +14,11 @@ from rich.table import Table
 
 from parties.cli.plot import plot_rehearsal
 from parties.cli.spec import NODE
-from parties.cli.table import console
+from parties.cli.table import console, counted
 from parties.governance.approval import Approval
 from parties.node.config import read_config
-from parties.node.rehearsal import MOST_SYNTHETIC, Kind, rehearse as rehearse_query
+from parties.node.rehearsal import MOST_SYNTHETIC, Kind
+from parties.node.rehearsal import rehearse as rehearse_query
 from parties.wire import identity
 
 LARGEST = 1000
@@ -111,7 +112,7 @@ def _print(result: dict[str, Any], say: Console) -> None:
     if result["own_epsilon"] is not None:
         say.print("* the query's own budget")
     say.print(
-        f"in brackets: relative to the root mean square of the exact values; over {result['cells']:,} cells, "
+        f"in brackets: relative to the root mean square of the exact values; over {counted(result['cells'], 'cell')}, "
         f"{result['repetitions']} times with fresh noise"
     )
     for output, error in result["bounding"].items():
@@ -133,7 +134,9 @@ def _size(error: dict[str, Any]) -> float:
     return float(error["absolute"] / error["relative"]) if error["relative"] else 0.0
 
 
-def _error(error: dict[str, Any]) -> str:
+def _error(error: dict[str, Any] | None) -> str:
+    if error is None:
+        return "-"
     if error["absolute"] is None:
         return "no value"
     said = f"{error['absolute']:.3g}"

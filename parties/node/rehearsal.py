@@ -86,24 +86,22 @@ def rehearse(
     measured = []
     for epsilon, plan in sorted(plans.items()):
         tell(f"at epsilon {epsilon:.4g}")
-        by_way = {
-            "ours": rehearsal.errors(
-                plan, truth, rehearsal.repeated(plan, repetitions, lambda plan=plan: rehearsal.opened_among(plan, home))  # type: ignore[misc]
-            ),
-            "alone": alone,
-        }
-        for way, other in (("central", rehearsal.central(plan)), ("local", rehearsal.local(plan))):
-            by_way[way] = rehearsal.errors(
-                plan,
-                truth,
-                rehearsal.repeated(other, repetitions, lambda other=other: rehearsal.opened_otherwise(other, totals)),  # type: ignore[misc]
-            )
+        others = {"central": rehearsal.central(plan)}
+        if not plan.products:  # what companies publish by themselves cannot be joined
+            others["local"] = rehearsal.local(plan)
+        answers = {"ours": [rehearsal.rows(plan, rehearsal.opened_among(plan, home)) for _ in range(repetitions)]}
+        for way, other in others.items():
+            answers[way] = [rehearsal.rows(other, rehearsal.opened_otherwise(other, totals)) for _ in range(repetitions)]
+        by_way = {way: rehearsal.errors(plan, truth, found) for way, found in answers.items()} | {"alone": alone}
         assert plan.query.privacy is not None
         measured.append({
             "epsilon": epsilon,
             "is_own": epsilon == own,
             "rho": plan.query.privacy.micro_rho / 1e6,
-            "outputs": {output: {way: asdict(by_way[way][output]) for way in rehearsal.WAYS} for _, output in rehearsal.outputs(plan)},
+            "outputs": {
+                output: {way: asdict(by_way[way][output]) if way in by_way else None for way in rehearsal.WAYS}
+                for _, output in rehearsal.outputs(plan)
+            },
         })
     privacy = private.query.privacy
     assert privacy is not None

@@ -3,12 +3,13 @@ ways to give the same guarantee.
 
 - *ours*: each company adds a part of the noise before it shares, as planned.
 - *central*: one trusted party sees all rows, and adds noise once.
-- *local*: each company protects its rows by itself, and all publish; so it adds as much as if all others colluded.
-- *alone*: no noise, and no others: one company's exact totals, times the number of companies.
+- *local*: each company protects its rows by itself, and all publish; so it adds as much as if all others colluded. There are no such
+  joins.
+- *alone*: no noise, and no others: one company's exact totals (in a join, with the owned table), times the number of companies.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -171,6 +172,3 @@ def _error(place: int, truth: Rows, answers: Sequence[Rows]) -> Error:
     absolute, size = (math.sqrt(math.fsum(items) / len(items)) for items in (squares, exacts))
     return Error(absolute, absolute / size if size else None, share)
 
-
-def repeated(plan: Plan, repetitions: int, once: Callable[[], list[list[int]]]) -> list[Rows]:
-    return [rows(plan, once()) for _ in range(repetitions)]
