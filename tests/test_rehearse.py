@@ -6,6 +6,7 @@ import json
 import math
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from cluster import Cluster
 from mpc.errors import ComityError
 from parties.cli.rehearse import NOTHING_SPENT
 from parties.cli.rehearse import rehearse as command
-from parties.data.home import TableSource, compute
+from parties.data.home import DataError, TableSource, compute
 from parties.data.pooled import pooled_answer
 from parties.data.source import Part
 from parties.data.synthetic import NULLS, write_synthetic
@@ -234,6 +235,27 @@ def test_a_join_with_own_and_synthetic_rows(companies: Cluster) -> None:
         assert errors["local"] is None
     plan = load(companies.spec).plans["rated"]
     assert found["errors"][-1]["outputs"]["worth"]["ours"]["absolute"] == pytest.approx(plan.noise[0].deviation, rel=0.4)
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_what_a_units_bounds_leave_out_is_told(is_refused: bool, companies: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At home every other row is one too many of its unit, here; where an exact query would be refused, too."""
+
+    def halved(task: HomeTask, source: TableSource) -> Any:
+        if task.unit is None and is_refused:
+            raise DataError("a.parquet: column pay: in 3 rows it is outside 0 to 1000")
+        vector = compute(replace(task, unit=None), source)
+        return vector // 2 if task.unit is not None and task.unit.rows == 1 else vector
+
+    monkeypatch.setattr(node_rehearsal, "compute", halved)
+    found = result(companies, "counts", "--epsilons", "10")
+    assert found["bounding"]["heads"]["relative"] == pytest.approx(0.5, abs=0.01)
+    assert found["errors"][0]["outputs"]["heads"]["ours"]["relative"] == pytest.approx(0.5, abs=0.02)
+    assert found["errors"][0]["outputs"]["heads"]["alone"]["relative"] < 0.2
+    assert (found["note"] is not None) == is_refused
+    said = run(companies, "counts", "--epsilons", "10")
+    assert "without any noise, heads is off by " in said
+    assert ("an exact query would be refused. In one of the parts: a.parquet" in said) == is_refused
 
 
 def test_a_planted_bug_is_found(companies: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,6 @@ def rehearse(
         raise ComityError(f"the approved spec has no query {name!r}: {nearest(name, spec.plans)}")
     planned = spec.plans[name]
     plans, own, delta = _plans(planned, epsilons, delta)
-    exact = rehearsal.exact(planned)
     private = next(iter(plans.values()))
     with ExitStack() as stack:
         tables, used = [], []
@@ -70,17 +69,21 @@ def rehearse(
             used.append(described)
         tell("computing at home")
         home = _home(private, tables)
-        note = None
+        reference, note = rehearsal.exact(planned), None
         try:
-            exact_home = _home(exact, tables)
-        except DataError as error:
-            note = f"errors are against the rows that count, since an exact query would refuse: {error}"
+            reference_home = _home(reference, tables)
+        except DataError as error:  # with noise nothing is refused, so that the query itself would run
+            reference = rehearsal.without_caps(private)
+            reference_home = _home(reference, tables)
+            note = (
+                "exact are here the rows and values that count with noise (others are left out, or clamped), but all of each unit's, since "
+                f"over what this company has an exact query would be refused. In one of the parts: {error}"
+            )
     tell("adding up without noise")
     totals = rehearsal.plain(private, rehearsal.opened_among(private, home, is_noisy=False))
     bounded = rehearsal.rows(private, rehearsal.scaled(private, totals))
     holders = planned.tasks[0].table.holders
-    basis = (exact, exact_home) if note is None else (private, home)
-    truth, parts = _exactly(*basis, len(holders), [planned.party(holder) for holder in holders])
+    truth, parts = _exactly(reference, reference_home, len(holders), [planned.party(holder) for holder in holders])
     repetitions = min(_MOST, max(_FEWEST, ceil(_VALUES / planned.cells))) if planned.multiplied <= _HEAVY else _FEWEST
     alone, bounding = rehearsal.errors(private, truth, parts), rehearsal.errors(private, truth, [bounded])
     measured = []

@@ -77,6 +77,14 @@ def exact(plan: Plan) -> Plan:
     return plan_query(replace(plan.query, privacy=None), plan.security)
 
 
+def without_caps(plan: Plan) -> Plan:
+    """The plan with noise, of which all rows of each unit count: to compare with. Its noise is meaningless then."""
+    shared, *others = plan.tasks
+    assert shared.unit is not None
+    every = replace(shared.unit, rows=shared.table.max_rows, groups=shared.cells)
+    return replace(plan, tasks=(replace(shared, unit=every), *others))
+
+
 def central(plan: Plan) -> Plan:
     """The plan with the noise that a trusted party would add, once, for the same guarantee. For `opened_otherwise` alone."""
     return replace(plan, noise=tuple(_added(noise, noise.central, 1) for noise in plan.noise))
