@@ -2,6 +2,7 @@
 
 Each statistical test says with which probability it fails on sound code."""
 
+import io
 import json
 import math
 import socket
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from cluster import Cluster
+from rich.console import Console
 
 from mpc.errors import ComityError
-from parties.cli.rehearse import NOTHING_SPENT
+from parties.cli.rehearse import NOTHING_SPENT, _print
 from parties.cli.rehearse import rehearse as command
 from parties.data.home import DataError, TableSource, compute
 from parties.data.pooled import pooled_answer
@@ -233,8 +235,7 @@ def test_a_join_with_own_and_synthetic_rows(companies: Cluster) -> None:
     found = result(companies, "rated", "--epsilons", "1")
     assert [(used["table"], used["kind"]) for used in found["rows"]] == [("people", "own"), ("rates", "synthetic")]
     assert found["rows"][1]["rows"] == {"gamma": 25}
-    for line in found["errors"]:
-        errors = line["outputs"]["worth"]
+    for errors in (line["outputs"]["worth"] for line in found["errors"]):
         assert 0 < errors["central"]["absolute"] < 1.5 * errors["ours"]["absolute"]
         assert errors["local"] is None
     plan = load(companies.spec).plans["rated"]
@@ -257,7 +258,9 @@ def test_what_a_units_bounds_leave_out_is_told(is_refused: bool, companies: Clus
     assert found["errors"][0]["outputs"]["heads"]["ours"]["relative"] == pytest.approx(0.5, abs=0.02)
     assert found["errors"][0]["outputs"]["heads"]["alone"]["relative"] < 0.2
     assert (found["note"] is not None) == is_refused
-    said = run(companies, "counts", "--epsilons", "10")
+    screen = Console(record=True, width=500, file=io.StringIO())
+    _print(found, screen)
+    said = screen.export_text()
     assert "without any noise, heads is off by " in said
     assert ("an exact query would be refused. In one of the parts: a.parquet" in said) == is_refused
 
@@ -357,10 +360,10 @@ def test_the_exact_answer_is_that_of_the_pooled_rows(companies: Cluster) -> None
 
 def test_the_table_and_the_plot(companies: Cluster, tmp_path: Path) -> None:
     picture = tmp_path / "heads.png"
-    said = run(companies, "heads", "--epsilons", "1,10", "--plot", str(picture))
+    said = run(companies, "heads", "--epsilons", "10", "--plot", str(picture))
     assert "heads: root-mean-square error (gaussian noise, delta 1e-06)" in said
     assert "*1 " in said
-    assert f"this company's own {ROWS:,}, split at random into 3 parts" in said
+    assert f"this company's own {ROWS:,}, split at random: " in said
     assert NOTHING_SPENT in said
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "no budget is charged" in " ".join(CliRunner().invoke(command, ["--help"]).output.split())

@@ -121,10 +121,10 @@ def _print(result: dict[str, Any], say: Console) -> None:
     if result["note"]:
         say.print(f"note: {result['note']}")
     for used in result["rows"]:
-        say.print(_rows(used, result))
+        say.print(_rows(used))
     say.print(
         f"real: home queries, noise, shares among {len(result['parties'])} parties ({result['colluding']} may collude), opening, as "
-        "threads of one process; not there: the network, the other companies' nodes, ledgers"
+        "threads of one process; not there: network, the other companies' nodes, ledgers"
     )
     say.print(NOTHING_SPENT)
 
@@ -150,7 +150,7 @@ def _percent(part: float) -> str:
     return f"{part * 100:.{min(digits, 4)}f} %"
 
 
-def _rows(used: dict[str, Any], result: dict[str, Any]) -> str:
+def _rows(used: dict[str, Any]) -> str:
     counts, companies = used["rows"].values(), len(used["rows"])
     if used["kind"] == "synthetic":
         return (
@@ -159,8 +159,9 @@ def _rows(used: dict[str, Any], result: dict[str, Any]) -> str:
         )
     if companies == 1:
         return f"rows of {used['table']}: this company's own {sum(counts):,}"
+    parts = ", ".join(f"{count:,} as {name}" for name, count in used["rows"].items())
     return (
-        f"rows of {used['table']}: this company's own {sum(counts):,}, split at random into {companies} parts ({', '.join(f'{n:,}' for n in counts)}) that "
-        f"stand in for {', '.join(used['rows'])}: with all companies' rows there are more of them, so relative errors are smaller; and companies differ by "
-        "more than such parts do, so that one alone is further off"
+        f"rows of {used['table']}: this company's own {sum(counts):,}, split at random: {parts}\n"
+        "  with all companies' rows there are more of them, so relative errors are smaller; and companies differ by more than such parts do, so "
+        "one alone is further off"
     )
