@@ -1,12 +1,12 @@
 """Integer noise from a cryptographic stream, by tables of exact probabilities.
 
 A table holds the distribution function of a bounded integer at 192 binary digits, rounded down; a value costs 24 bytes of
-the stream and is the count of table entries not above them. So each probability is off by less than 2^-192, and what
-is drawn is within (entries / 2) 2^-192 of the distribution in statistical distance. A large scale would need a large table;
-there a value is a fixed sum of multiples of independent draws from small tables.
+the stream and is the count of table entries not above them. So each probability is off by less than 2^-192, and what is drawn
+is within (entries / 2 + 1) 2^-192 of the distribution in statistical distance, the tails cut off included. A large scale
+would need a large table; there a value is a fixed sum of multiples of independent draws from small tables.
 
 All values of a call are looked up alike: time tells how many were drawn, and of their values only what memory accesses
-of `searchsorted` tell (and, with probability about 2^-48 a value, that a tie was resolved).
+of `searchsorted` tell (and, with probability below 2^-46 a value, that a tie was resolved).
 """
 
 from bisect import bisect_right
@@ -59,7 +59,7 @@ class _Table:
 
     @property
     def upper(self) -> int:
-        return self.lower + self.limbs.shape[1]
+        return self.lower + len(self.limbs[0])
 
     def threshold(self, i: int) -> int:
         return _joined(self.limbs[:, i])
@@ -69,14 +69,13 @@ class _Table:
         index: NDArray[np.int64] = np.searchsorted(self.limbs[0], words[0], side="right")
         # an equal highest limb leaves it to the lower ones; entry -1, met where index is 0, is only ever a needless check
         for i in np.flatnonzero(self.limbs[0][index - 1] == words[0]):
-            index[i] = bisect_right(range(self.limbs.shape[1]), _joined(words[:, i]), key=self.threshold)
+            index[i] = bisect_right(range(len(self.limbs[0])), _joined(words[:, i]), key=self.threshold)
         index += self.lower
         return index
 
 
 def _joined(limbs: NDArray[np.uint64]) -> int:
-    raw: bytes = limbs.astype(">u8").tobytes()
-    return int.from_bytes(raw, "big")
+    return int.from_bytes(limbs.astype(">u8").tobytes(), "big")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +103,7 @@ class Sampler:
 def discrete_gaussian(variance: Fraction) -> Sampler:
     """The discrete Gaussian: P(x) proportional to exp(-x^2 / (2 variance)) over the integers. [CKS20]
 
-    Within 2^-175 of it in statistical distance, for every variance up to 2^114. ValueError for a variance below 9: the sum of n
+    Within 2^-175 of it in statistical distance, for every variance that fits. ValueError for a variance below 9: the sum of n
     discrete Gaussians is only nearly one, within 10 (n-1) exp(-pi^2 variance) in max-divergence [KLS21]: that is below
     (n-1) 2^-124 from 9 on, but (n-1) / 2000 at 1. (The argument below with the factor 1 shows it, too.) ValueError also where
     noise would not fit (`gaussian_bound`).
@@ -115,7 +114,7 @@ def discrete_gaussian(variance: Fraction) -> Sampler:
     with c = 64 V_A / V and T = V_A V_B / V = 16 V_A / (16 + V_A), which exceeds 12 as V_A > 48. By Poisson's formula
         S(x) = sqrt(2 pi T) (1 + 2 sum over j >= 1 of exp(-2 pi^2 T j^2) cos(2 pi j c x)),
     the same for all x up to factors 1 +- 2^-340: so each probability is that of the discrete Gaussian up to
-    a factor 1 +- 2^-338. (The argument of [MW17], section 3; at most 8 levels.)
+    a factor 1 +- 2^-338. (The argument of [MW17]; at most 9 levels.)
     """
     bound = gaussian_bound(variance)
     terms = tuple((factor, _gaussian_table(part)) for factor, part in _gaussian_terms(variance))
@@ -139,16 +138,16 @@ def polya(scale: Fraction, parts: int) -> Sampler:
 
     The part is the difference of two Polya (negative binomial) draws of shape 1/parts and ratio q = exp(-1/scale),
     P(j) = Gamma(j + 1/parts) / (j! Gamma(1/parts)) q^j (1-q)^(1/parts): shapes add up, shape 1 is geometric, and the
-    difference of two geometric draws is discrete Laplace. [GX17] (section 4)
+    difference of two geometric draws is discrete Laplace. [GX17]
 
     From scale 128 on (more, with over 160 parts) the table would be long. A geometric G is k Q + R, with Q = floor(G / k)
-    geometric of ratio q^k, R on 0 ... k-1 with P(r) ~ q^r, and both independent, as q^(k Q + r) factors. The part is the difference
-    of two draws of k N + R, with N Polya of shape 1/parts and ratio q^k: the sum over the parts is k Q + R, that is G, plus the R of
-    all parts but one, which are independent of the rest and so can only hide more. Their variance is
+    geometric of ratio q^k, R on 0 ... k-1 with P(r) ~ q^r, and both independent, as q^(k Q + R) is a product. The part is the
+    difference of two draws of k N + R, with N Polya of shape 1/parts and ratio q^k: the sum over the parts is k Q + R, that is G,
+    plus the R of all parts but one, which are independent of the rest and so can only hide more. Their variance is
     (parts-1) (k^2-1) / 12 at most (a geometric draw cut to 0 ... k-1 varies less than a uniform one), that of G is above
-    scale^2 - 1/12; k is the largest power of two with 64 k <= scale and 25 parts k^2 <= scale^2. So they add
-    less than 1/300 to the variance and 1/600 to the root-mean-square; `variance` has it in. The digits of
-    R to base 1024 are independent, as q^r is a product over them; each table is of the difference of two digits.
+    scale^2 - 1/12; k is the largest power of two with 64 k <= scale and 25 parts k^2 <= scale^2. So they add less than 1/300 to
+    the variance and 1/600 to the root-mean-square; `variance` has it in. The digits of R to base 1024 are independent, as q^R is
+    a product over them; each table is of the difference of two digits.
 
     ValueError for a scale that is not positive, for parts outside of 1 to 4096, and where noise would not fit (`polya_bound`).
     """

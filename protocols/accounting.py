@@ -115,9 +115,9 @@ def laplace_rdp(epsilon: Fraction | float) -> tuple[int, ...]:
 
         log(cosh((alpha - 1/2) epsilon) / cosh(epsilon / 2)) / (alpha - 1),
 
-    which is at most epsilon and at most alpha epsilon^2 / 2 ([BS16], Proposition 3.3; randomised response has just this, [Mironov17],
-    Proposition 5). It is also that of discrete Laplace noise of scale 1/epsilon on a count: the loss is always epsilon or -epsilon.
-    Continuous Laplace noise has less ([Mironov17], Proposition 6; by 16 % at epsilon 1, alpha 2), so its formula would understate.
+    which is at most epsilon and at most alpha epsilon^2 / 2 ([BS16], Proposition 3.3; randomised response has just this,
+    [Mironov17], Proposition 5). Discrete Laplace noise of scale 1/epsilon on a count has it, too: the loss is always epsilon or
+    -epsilon. Continuous noise has less ([Mironov17], Proposition 6; by 16 % at epsilon 1, alpha 2): its formula would understate.
     """
     _check_epsilon(epsilon)
     exact, x = Fraction(epsilon), float(epsilon)
@@ -163,7 +163,7 @@ def noise_variance(
     A coalition of c <= colluding holders knows its own rows and noise and can take both off. There are g = holders - c honest
     ones left, so h <= g <= holders (where none is left, nothing is left to protect). A unit is in min(m, g) of them at most and
     moves their sum by min(m, g) Delta; the noise on it has variance g v, v being each one's. Gaussian noise costs
-    sensitivity^2 / (2 variance) ([CKS20], Theorem 14), so that v has to be Delta^2 / (2 rho) times the greatest min(m, g)^2 / g.
+    sensitivity^2 / (2 variance) [CKS20; KLS21], so that v has to be Delta^2 / (2 rho) times the greatest min(m, g)^2 / g.
     That rises as g up to g = m, and then falls as m^2 / g: the worst is g = max(m, h), and there it is m^2 / max(m, h).
 
     Joined and other functions of which `squared_sensitivity` is that of the whole: companies = 1. ValueError for counts below
@@ -187,9 +187,9 @@ def laplace_scale(
     epsilon-differentially private against every coalition: m Delta / epsilon, and h = max(1, holders - colluding) parts.
 
     `sensitivity` is Delta, that of one company's vector to one unit in the sum of absolute values; m as for `noise_variance`.
-    Of at least h honest holders h parts make the noise discrete Laplace of that scale, the other parts are independent of it. A unit moves
-    their sum by m Delta at most. More parts than h (as Gaussian noise allows where a unit is in more companies than h) would not do:
-    shape below 1 has a peak at zero that gives more than epsilon away, however small the step. [GX17]
+    Of at least h honest holders h parts make the noise discrete Laplace of that scale [GX17], the others are independent of it. A
+    unit moves their sum by m Delta at most. Less noise each, as Gaussian noise allows where a unit may be in m > h companies,
+    would not do: were there m parts, h of them would have a peak at zero that gives more than epsilon away.
 
     ValueError for counts below 1 (colluding below 0), and for a sensitivity or epsilon that is not positive.
     """

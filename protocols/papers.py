@@ -14,14 +14,14 @@ class Paper(NamedTuple):
 
 
 PAPERS: dict[str, Paper] = {
-    "Beaver91": Paper(
-        "Donald Beaver", "Efficient Multiparty Protocols Using Circuit Randomization", "CRYPTO 1991, LNCS 576", 1991
-    ),
     "BS16": Paper(
         "Mark Bun, Thomas Steinke",
         "Concentrated Differential Privacy: Simplifications, Extensions, and Lower Bounds",
         "TCC 2016-B, LNCS 9985",
         2016,
+    ),
+    "Beaver91": Paper(
+        "Donald Beaver", "Efficient Multiparty Protocols Using Circuit Randomization", "CRYPTO 1991, LNCS 576", 1991
     ),
     "CDI05": Paper(
         "Ronald Cramer, Ivan Damgård, Yuval Ishai",
@@ -30,7 +30,10 @@ PAPERS: dict[str, Paper] = {
         2005,
     ),
     "CKS20": Paper(
-        "Clément L. Canonne, Gautam Kamath, Thomas Steinke", "The Discrete Gaussian for Differential Privacy", "NeurIPS 2020", 2020
+        "Clément L. Canonne, Gautam Kamath, Thomas Steinke",
+        "The Discrete Gaussian for Differential Privacy",
+        "NeurIPS 2020",
+        2020,
     ),
     "GRR98": Paper(
         "Rosario Gennaro, Michael O. Rabin, Tal Rabin",
@@ -44,11 +47,23 @@ PAPERS: dict[str, Paper] = {
         "IEEE Transactions on Dependable and Secure Computing 14(5)",
         2017,
     ),
+    "KLNRS11": Paper(
+        "Shiva Prasad Kasiviswanathan, Homin K. Lee, Kobbi Nissim, Sofya Raskhodnikova, Adam Smith",
+        "What Can We Learn Privately?",
+        "SIAM Journal on Computing 40(3)",
+        2011,
+    ),
     "KLS21": Paper(
         "Peter Kairouz, Ziyu Liu, Thomas Steinke",
         "The Distributed Discrete Gaussian Mechanism for Federated Learning with Secure Aggregation",
         "ICML 2021, PMLR 139",
         2021,
+    ),
+    "KOV16": Paper(
+        "Peter Kairouz, Sewoong Oh, Pramod Viswanath",
+        "Extremal Mechanisms for Local Differential Privacy",
+        "Journal of Machine Learning Research 17(17)",
+        2016,
     ),
     "MW17": Paper(
         "Daniele Micciancio, Michael Walter",
@@ -58,4 +73,10 @@ PAPERS: dict[str, Paper] = {
     ),
     "Mironov17": Paper("Ilya Mironov", "Rényi Differential Privacy", "IEEE CSF 2017", 2017),
     "Shamir79": Paper("Adi Shamir", "How to Share a Secret", "Communications of the ACM 22(11)", 1979),
+    "Warner65": Paper(
+        "Stanley L. Warner",
+        "Randomized Response: A Survey Technique for Eliminating Evasive Answer Bias",
+        "Journal of the American Statistical Association 60(309)",
+        1965,
+    ),
 }

@@ -239,7 +239,7 @@ def test_a_reason_that_a_peer_gives_is_short_and_plain_and_can_be_passed_on(coun
     def check(abort: pb.Abort) -> None:
         failure = told("beta", abort)
         assert all(c.isprintable() and c.isascii() for c in str(failure))
-        assert len(str(failure)) < 64 * 2 * 160 + 1_000
+        assert len(str(failure)) < 64 * 2 * 300 + 1_000
         session = Session("alpha", 1.0)
         other = session.streams["gamma"] = PeerStream("gamma", session, pb.Hello())
         session.fail(failure)

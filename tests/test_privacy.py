@@ -4,10 +4,13 @@ Statistical tests say with which probability they fail on sound code, and each i
 """
 
 import math
+import tomllib
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,8 +19,9 @@ from hypothesis import strategies as st
 from mpc.randomness import Stream, fresh_seed
 from mpc.schemes.named import RING, RING128
 from mpc.simulate import simulate
+from parties.data.home import TableSource, compute
 from parties.spec.sql import parse_query
-from protocols.accounting import epsilon
+from protocols.accounting import epsilon, micro_rho
 from protocols.planning import execute as executing
 from protocols.planning.execute import answer, draw_noise, execute, inputs
 from protocols.planning.explain import expected_errors, guarantee
@@ -422,7 +426,7 @@ def test_expected_errors_are_known_before() -> None:
         ("n", "in every cell"), ("m", "in a cell of 100 rows"), ("m", "in a cell of 1,000 rows"), ("m", "in a cell of 10,000 rows"),
     ]  # fmt: skip
     assert float(listed[0][2]) == pytest.approx(made.noise[0].deviation, rel=1e-3)
-    for _, _, ours, central in listed:
+    for _, _, ours, central, _ in listed:
         assert float(ours) / float(central) == pytest.approx(math.sqrt(3), rel=1e-2)
     assert float(listed[1][2]) == pytest.approx(10 * float(listed[2][2]), rel=1e-2)
     assert [row[:2] for row in expected_errors(plan("SELECT HISTOGRAM(delay, 0, 100, 2) FROM flights"))] == [("count", "in every bin")]
@@ -430,3 +434,27 @@ def test_expected_errors_are_known_before() -> None:
 
 def test_every_statistic_can_be_had_with_privacy() -> None:
     assert all(isinstance(statistic, PrivateStatistic) for statistic in BY_NAME.values())
+
+
+# --- real data --------------------------------------------------------------------------------------------------------
+
+
+def test_flights_by_airport_and_month_at_epsilon_one() -> None:
+    """36 counts of the flights of three airlines of which two may collude, through each one's own engine: the mean relative
+    error is below 0.4 % (by theory 0.13 %; false alarms: none within any chance that matters)."""
+    data = Path(__file__).parents[1] / "examples/flights/data"
+    spec = tomllib.loads((data.parent / "queries.toml").read_text())["tables"]["flights"]
+    month, origin = Column("month", "integer", 1, 12), Column("origin", "category", 0, 2, values=("EWR", "JFK", "LGA"))
+    airlines = ("delta", "jetblue", "united")
+    table = Table("flights", {"month": month, "origin": origin}, spec["max_rows"], airlines, unit=Unit())
+    sql = "SELECT origin, month, COUNT(*) AS flights FROM flights GROUP BY origin, month"
+    query = parse_query("q", sql, {"flights": table}, airlines)
+    one = Privacy("gaussian", micro_rho(1, 1e-6), Fraction(1), Fraction(1, 10**6))
+    made = plan_query(replace(query, privacy=one), Security(airlines, "additive", 2))
+    home = [[compute(made.tasks[0], TableSource(data / f"{name}.parquet"))] for name in airlines]
+    (opened,) = cells_of(made, home)
+    pooled = duckdb.sql(f"SELECT origin, month, count(*) FROM '{data}/[dju]*.parquet' GROUP BY 1, 2 ORDER BY 1, 2").fetchall()
+    exact = np.array([count for *_, count in pooled])
+    assert len(exact) == 36
+    relative = np.abs(np.array(opened, dtype=float) / 10 ** made.noise[0].digits - exact) / exact
+    assert 0.0002 < np.mean(relative) < 0.004

@@ -49,6 +49,13 @@ holders = ["beta", "gamma"]
 [tables.visits.columns]
 day = { type = "date", lower = 2026-01-01, upper = 2026-12-31 }
 
+[tables.polls]
+max_rows = 1_000
+unit = { key = "person" }
+neighbours = "replace"
+[tables.polls.columns]
+reply = { type = "category", values = ["yes", "no", "none"] }
+
 [tables.parts]
 max_rows = 1_000
 [tables.parts.columns]
@@ -86,6 +93,11 @@ privacy = { rho = 0.1 }
 sql = "SELECT region, SUM(pay * rate) AS worth FROM people JOIN rates USING (year) GROUP BY region"
 receivers = ["alpha"]
 privacy = { epsilon = 3, delta = 1e-6 }
+
+[queries.answered]
+sql = "SELECT reply, COUNT(*) AS heads FROM polls GROUP BY reply"
+receivers = ["alpha"]
+privacy = { mechanism = "randomised-response", epsilon = 1 }
 
 [queries.loads]
 sql = "SELECT SUM(weight) AS weight FROM parts"
@@ -377,6 +389,7 @@ def test_the_table_and_the_plot(companies: Cluster, tmp_path: Path) -> None:
     [
         ("head", (), "no query 'head': did you mean heads"),
         ("loads", (), "nobody says whom: add unit to tables.parts"),
+        ("answered", (), "randomised response is not rehearsed"),
         ("by_rho", ("--rows", "own"), r"no rows of visits: say where in node.toml.*--rows synthetic"),
         ("heads", ("--delta", "1e-5"), "has delta = 1e-06: leave --delta out"),
         ("pure", ("--delta", "1e-5"), "laplace noise, which has no delta"),

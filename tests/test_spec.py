@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from parties.spec.load import DOTS, LARGEST_FILE, Peer, Spec, SpecError, load, l
 from parties.spec.models import LARGEST, SpecFile, json_schema
 from parties.spec.problems import LONGEST, SHOWN, nearest
 from parties.wire import identity
+from protocols.accounting import micro_rho
 from protocols.planning.explain import at_home
 from protocols.planning.plan import Security
-from protocols.tables import Column, Table
+from protocols.planning.privacy import Privacy
+from protocols.tables import Column, Table, Unit
 
 # --- a sound spec -----------------------------------------------------------------------------------------------------
 
@@ -1015,3 +1018,62 @@ def test_any_altered_certificate_is_refused_or_read(
     der[place : place + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
     altered = changed(sound, (certificates["corner"], base64.b64encode(der).decode()), (TABLES, ""), (QUERIES, ""))
     is_refused_or_read(altered.encode())
+
+
+# --- who is protected, and by how much noise ---------------------------------------------------------------------------------
+
+PRIVATE = (
+    ("max_rows = 10_000\n", 'max_rows = 10_000\nunit = { key = "person", companies = 2, rows = 3, groups = 4 }\nneighbours = "replace"\n'),
+    ('receivers = ["corner"]\n', 'receivers = ["corner"]\nprivacy = { epsilon = 1, delta = 1e-6, split = { mean = 2 } }\n'),
+)
+
+
+def with_privacy(text: str, privacy: str, unit: str = 'key = "person", companies = 2') -> str:
+    return changed(text, ("max_rows = 10_000\n", f"max_rows = 10_000\nunit = {{ {unit} }}\n"),
+                   ('receivers = ["corner"]\n', f'receivers = ["corner"]\nprivacy = {{ {privacy} }}\n'))  # fmt: skip
+
+
+def test_a_unit_and_a_budget_are_read(sound: str) -> None:
+    spec = loads(changed(sound, *PRIVATE).encode())
+    assert spec.tables["purchases"].unit == Unit("person", 2, 3, 4, "replace")
+    assert spec.tables["vouchers"].unit is None
+    privacy = spec.plans["by_kind"].query.privacy
+    assert privacy == Privacy("gaussian", micro_rho(1, 1e-6), Fraction(1), Fraction(1, 10**6), (("mean", 2),))
+    assert spec.plans["by_kind"].adding == ("corner", "market")
+    assert spec.plans["brought"].exact_over == (spec.tables["purchases"],)
+    by_rho = loads(with_privacy(sound, "rho = 0.0123456789").encode()).plans["by_kind"].query.privacy
+    assert by_rho == Privacy("gaussian", 12_345)
+    pure = loads(with_privacy(sound, 'mechanism = "laplace", epsilon = 0.1').encode()).plans["by_kind"].query.privacy
+    assert pure == Privacy("laplace", 5_000, Fraction(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("privacy", "unit", "place", "message"),
+    [
+        ("epsilon = 1", "", "queries.by_kind.privacy", "epsilon and delta, or rho alone"),
+        ("epsilon = 1, delta = 1e-6, rho = 1", "", "queries.by_kind.privacy", "epsilon and delta, or rho alone"),
+        ('mechanism = "laplace", epsilon = 1, delta = 1e-6', "", "queries.by_kind.privacy", "takes epsilon, and neither"),
+        ('mechanism = "laplace"', "", "queries.by_kind.privacy", "takes epsilon, and neither"),
+        ("rho = 0.0000001", "", "queries.by_kind.privacy", "too small a budget"),
+        ("rho = 1, split = { men = 2 }", "", "queries.by_kind.privacy.split.men", "did you mean mean?"),
+        ("rho = 0", "", "queries.by_kind.privacy.rho", "greater than 0"),
+        ("epsilon = 1, delta = 1", "", "queries.by_kind.privacy.delta", "less than 1"),
+        ("epsilon = nan, delta = 1e-6", "", "queries.by_kind.privacy.epsilon", ""),
+        ("epsilon = inf, delta = 1e-6", "", "queries.by_kind.privacy.epsilon", ""),
+        ('mechanism = "uniform", epsilon = 1', "", "queries.by_kind.privacy.mechanism", ""),
+        ("rho = 1", "rows = 2", "tables.purchases.unit", "without a key each row is a unit"),
+        ("rho = 1", 'key = "person", rows = 0', "tables.purchases.unit.rows", ""),
+        ("rho = 1", 'keys = "person"', "tables.purchases.unit.keys", "did you mean key?"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_privacy_is_told_with_its_place(sound: str, privacy: str, unit: str, place: str, message: str) -> None:
+    found = told(with_privacy(sound, privacy, unit or 'key = "person"'))
+    assert [(where, message in what) for where, what in found] == [(place, True)]
+
+
+def test_privacy_needs_somebody_to_protect(sound: str) -> None:
+    lone = changed(sound, ('receivers = ["corner"]\n', 'receivers = ["corner"]\nprivacy = { rho = 1 }\n'))
+    ((place, message),) = told(lone)
+    assert (place, "add tables.purchases.unit" in message) == ("queries.by_kind", True)
+    ((place, message),) = told(changed(sound, ("max_rows = 10_000\n", 'max_rows = 10_000\nneighbours = "replace"\n')))
+    assert (place, "goes with unit" in message) == ("tables.purchases.neighbours", True)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from mpc.triples.dealer import LARGEST_REQUEST
-from parties.node.config import EngineStanza, NodeFile
+from parties.node.config import BudgetStanza, EngineStanza, NodeFile
 from parties.node.config import TableStanza as NodeTable
 from parties.spec import models, sql
 from protocols.expression import Number
@@ -46,6 +46,7 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
 )
 NODE_SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("node.toml", "What is one company's own, in its node's folder. Paths are relative to the file.", NodeFile),
+    ("node.toml: `[budget]`", "What `comity budget` shows the use of.", BudgetStanza),
     ("node.toml: `[engine]`", "", EngineStanza),
     ("node.toml: `[tables.NAME]`", "", NodeTable),
 )

@@ -93,8 +93,9 @@ def _explained(spec: Spec, plan: Plan) -> Iterable[str]:
         yield "\nPrivacy"
         yield from (f"  - {line}" for line in guarantee(plan))
     if plan.noise:
-        yield "\nExpected error (standard error, known before anything is spent; in brackets, of a trusted party with the same budget)"
-        yield from (f"  {name}: {error} ({central}) {where}" for name, where, error, central in expected_errors(plan))
+        yield "\nExpected error (standard error, known before anything is spent; in brackets what else the same budget would give)"
+        for name, where, error, central, local in expected_errors(plan):
+            yield f"  {name}: {error} {where} (a trusted party: {central}; {f'local noise: {local}' if local else 'no local noise in joins'})"
     yield f"\nProven ranges (greatest magnitude; {scheme.algebra.name} is used up to {scheme.algebra.bound:,})"
     yield from (f"  {what}: {largest:,}" for what, largest in plan.ranges)
     yield "\nCost (payload a party hands to its channels)"

@@ -32,14 +32,17 @@ _CONNECT_SECONDS = "10"
 def batches(
     source: DatabaseSource, url: str, table: Table, limit: int | None
 ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-    """The declared columns of the table, or of the company's view of it."""
+    """The declared columns of the table, or of the company's view of it, and its unit's."""
     backend = _connect(source, url)
     try:
         rows = _agreed(backend, source)
         schema = rows.schema()
         names = names_there(source, table, list(schema.names))
-        _check_types(source, {name: schema[own] for name, own in zip(table.columns, names, strict=True)})
-        query = rows.select(**{name: rows[own] for name, own in zip(table.columns, names, strict=True)})
+        _check_types(source, {name: schema[own] for name, own in names.items()})
+        # a file has no UUID; whose a row is, its text says as well
+        query = rows.select(**{
+            name: rows[own].cast("string") if schema[own].is_uuid() else rows[own] for name, own in names.items()
+        })
         to_batches = SQLBackend.to_pyarrow_batches if backend.name in _THROUGH_PANDAS else type(backend).to_pyarrow_batches
         reader = to_batches(backend, query if limit is None else query.limit(limit), chunk_size=_BATCH)
         yield reader.schema, reader

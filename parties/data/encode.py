@@ -91,13 +91,13 @@ class Encoded:
         return f"{self.declared.name}#"
 
 
-def with_raw(encoded: Iterable[Encoded], table: str) -> exp.Expression:
-    """The declared columns of the company's view, with what `encoded` needs beside them. Any other column of the view
-    is left out: it could have the name of one of those."""
+def with_raw(encoded: Iterable[Encoded], table: str, others: Iterable[exp.Expr] = ()) -> exp.Expression:
+    """The declared columns of the company's view, with what `encoded` needs beside them, and `others`. Any other column
+    of the view is left out: it could have the name of one of those."""
     encoded = list(encoded)
     declared = [column(item.declared.name) for item in encoded]
     raw = [exp.alias_(item.raw.copy(), item.raw_name, quoted=True) for item in encoded if item.raw is not None]
-    return exp.select(exp.Literal.number(1), *declared, *raw).from_(exp.to_table(table)).subquery("rows", copy=False)
+    return exp.select(exp.Literal.number(1), *declared, *raw, *others).from_(exp.to_table(table)).subquery("rows", copy=False)
 
 
 def encode(declared: Column, type_: DuckDBPyType, is_text: bool) -> Encoded:
@@ -176,6 +176,11 @@ def code(key: Key, value: exp.Expression) -> exp.Expression:
     return number
 
 
+def declared_values(category: Column) -> exp.DataType:
+    """As a type of the engine's, in which they are numbered as declared."""
+    return exp.DataType(this=exp.DataType.Type.ENUM, expressions=[text(value) for value in category.values])
+
+
 def _category(declared: Column, source: exp.Expression, type_: DuckDBPyType) -> Encoded:
     if type_.id not in ("varchar", "enum"):
         raise WrongType
@@ -183,8 +188,7 @@ def _category(declared: Column, source: exp.Expression, type_: DuckDBPyType) -> 
 
     def undeclared() -> exp.Expression:
         # an engine's enumeration finds a text by hashing; a list would be searched for every row
-        values = exp.DataType(this=exp.DataType.Type.ENUM, expressions=[text(item) for item in declared.values])
-        return _present(source, _is_null(exp.TryCast(this=value.copy(), to=values)))
+        return _present(source, _is_null(exp.TryCast(this=value.copy(), to=declared_values(declared))))
 
     if declared.outside == "drop":
         return Encoded(declared, type_, value, tuple, outside=undeclared())
@@ -310,7 +314,8 @@ def _timestamp(source: exp.Expression, type_: DuckDBPyType, is_text: bool) -> _R
         return _Raw(_function("epoch_ns", source), "BIGINT", 3)
     if type_.id not in _TIMESTAMPS:
         raise WrongType
-    return _Raw(_function("epoch_us", source), "BIGINT", 0)
+    # coarser ones reach further, and the engine would fail on them
+    return _Raw(_function("try", _function("epoch_us", source)), "BIGINT", 0)
 
 
 def _moment_of_text(source: exp.Expression, type_: str, form: str) -> tuple[exp.Expression, exp.Expression]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -9,10 +10,11 @@ from duckdb.sqltypes import DuckDBPyType
 from sqlglot import exp
 
 from mpc.algebra import Array
+from parties.data.bounding import aggregate_bounded, clamping
 from parties.data.check import check_first_rows, check_rows
 from parties.data.encode import Encoded, WrongType, code, encode, with_raw
 from parties.data.render import all_of, any_of, cast, column, integer, is_narrow, render
-from parties.data.source import Columns, DatabaseSource, DataError, TableSource, Working, opened, run, stamp
+from parties.data.source import Columns, DatabaseSource, DataError, TableSource, Working, no_unit, opened, run, stamp
 from protocols.expression import Reference
 from protocols.planning.task import Adjustment, HomeTask, Key
 from protocols.statistics.base import Measure
@@ -33,24 +35,28 @@ _TAKEN = {
 
 def compute(task: HomeTask, source: TableSource | DatabaseSource, working: Working = nullcontext) -> Array:
     """The totals of `task`, in its order: `int64` where their proven ranges allow, else Python integers. DataError
-    where the table, in any of its rows, is not as agreed."""
-    with opened(source, task.table, working) as (connection, file, columns):
+    where the table, in any of its rows, is not as agreed; of a task with a unit, where its columns are not."""
+    table = replace(task.table, unit=task.unit)
+    with opened(source, table, working) as (connection, file, columns):
         is_narrow_task = all(is_narrow(task.largest(measure)) for measure in task.measures)
         vector = np.zeros(task.size, dtype=np.int64 if is_narrow_task else object)
         if not columns:
             return vector
         before = stamp(file)
-        encoded = _encode(task.table, columns, file)
-        check_rows(connection, task.table, encoded, file)
-        _aggregate(connection, task, encoded, file, vector)
+        if task.unit is None:
+            encoded = _encode(table, columns, file)
+            check_rows(connection, table, encoded, file)
+            _aggregate(connection, task, encoded, file, vector)
+        else:
+            aggregate_bounded(connection, task, _encode(clamping(table), columns, file), file, vector)
         if stamp(file) != before or not _in_range(task, vector):
             raise DataError(f"{file.place}: changed while it was read: run the query again")
         return vector
 
 
 def check_source(table: Table, source: TableSource | DatabaseSource) -> None:
-    """DataError unless the table is there and has the columns of `table`, of their types. Where all is text, its first
-    rows are read for that; values are not checked."""
+    """DataError unless the table is there and has the columns of `table`, of their types, and its unit's. Where all is
+    text, its first rows are read for that; values are not checked."""
     with opened(source, table, is_preview=True) as (connection, file, columns):
         if columns:
             check_first_rows(connection, _encode(table, columns, file), file)
@@ -74,6 +80,8 @@ def _encode(table: Table, columns: Columns, source: TableSource) -> dict[str, En
                 f"column {name} is {_type(types[name])}, and {declared.kind} needs {_TAKEN[declared.kind]}: CAST it in "
                 "this company's own view, `sql` in node.toml"
             )
+    if table.unit is not None and table.unit.key is not None and table.unit.key.lower() not in types:
+        wrong.append(no_unit(table, table.unit.key))
     if wrong:
         raise DataError(f"{source.place}: " + "; ".join(wrong))
     return encoded

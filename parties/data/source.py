@@ -213,6 +213,8 @@ def opened(
             source = TableSource(path, engine=source.engine, snapshot_of=source)
         connection = stack.enter_context(closing(_connect_to(source)))
         stack.enter_context(working(connection.interrupt))
+        if table.unit is not None:
+            _check_kind(source)
         try:
             yield connection, source, open_source(connection, source)
         except duckdb.InterruptException:
@@ -285,13 +287,34 @@ def remove_snapshots(directory: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def names_there(source: DatabaseSource, table: Table, there: Sequence[str]) -> list[str]:
-    """The database's own names of the columns of `table`, whose case does not matter."""
+def names_there(source: DatabaseSource, table: Table, there: Sequence[str]) -> dict[str, str]:
+    """The columns of `table`, and its unit's, each with the database's own name, in which case does not matter."""
     own = {name.lower(): name for name in there} | {name: name for name in there}
-    missing = [f"column {name} is missing (there are: {', '.join(there)})" for name in table.columns if name not in own]
+    found = {name: own.get(name) for name in table.columns}
+    missing = [f"column {name} is missing (there are: {', '.join(there)})" for name in table.columns if not found[name]]
+    if table.unit is not None and table.unit.key is not None:
+        key = table.unit.key
+        found.setdefault(key, own.get(key) or own.get(key.lower()))
+        missing += [] if found[key] else [no_unit(table, key)]
     if missing:
         raise DataError(f"{source.place}: {'; '.join(missing)}")
-    return [own[name] for name in table.columns]
+    return {name: database for name, database in found.items() if database}
+
+
+def no_unit(table: Table, key: str) -> str:
+    return (
+        f"column {key} is missing, which says whose a row is (`unit` of tables.{table.name} in the spec): add it to the "
+        "data, or to this company's own view, `sql` in node.toml"
+    )
+
+
+def _check_kind(source: TableSource) -> None:
+    """DataError where a table with a unit cannot be taken from such a file: one row could make it another table."""
+    if source.reader == "read_json" or (source.reader == "read_csv" and source.view is not None):
+        raise DataError(
+            f"{source.place}: the types of a JSON file, or of a view of a CSV file, are guessed from its rows, so one row "
+            "could change what all others mean, and a table with a `unit` must not let it: convert the file to Parquet"
+        )
 
 
 def _check_file(source: TableSource) -> None:

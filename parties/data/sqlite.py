@@ -7,6 +7,7 @@ read by the declared type. (Ibis would put integers and decimals through floatin
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -17,6 +18,8 @@ from protocols.tables import Column, Table
 
 DIALECT = "sqlite"
 _BATCH = 1 << 16
+_NO_VALUE = "\0"
+"""Of no number, date or truth value, nor can it be a declared value."""
 
 Value = int | float | str | bytes | None
 
@@ -25,7 +28,7 @@ Value = int | float | str | bytes | None
 def batches(
     source: DatabaseSource, url: str, table: Table, limit: int | None
 ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-    """The declared columns of the table, or of the company's view of it."""
+    """The declared columns of the table, or of the company's view of it, and its unit's."""
     parts = urlsplit(url)
     path = source.directory / unquote(parts.netloc + parts.path)
     if not path.is_file():
@@ -33,10 +36,17 @@ def batches(
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         _create_views(connection, source)
         there = [column[0] for column in connection.execute("SELECT * FROM agreed LIMIT 0").description]
-        names = [exp.column(exp.to_identifier(name, quoted=True)) for name in names_there(source, table, there)]
-        query = exp.select(*names).from_(exp.to_table("agreed")).limit(-1 if limit is None else limit)
-        schema = pa.schema([(name, pa.string()) for name in table.columns])
-        yield schema, _texts(connection.execute(query.sql(DIALECT)), list(table.columns.values()), schema, source)
+        names = names_there(source, table, there)
+        selected = [exp.column(exp.to_identifier(name, quoted=True)) for name in names.values()]
+        query = exp.select(*selected).from_(exp.to_table("agreed")).limit(-1 if limit is None else limit)
+        schema = pa.schema([(name, pa.string()) for name in names])
+        if table.unit is None:
+            cursor = connection.execute(query.sql(DIALECT))
+            yield schema, _texts(cursor, list(table.columns.values()), schema, source)
+        else:
+            connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
+            cursor = connection.execute(query.sql(DIALECT))
+            yield schema, _any_texts(cursor, [table.columns.get(name) for name in names], schema)
 
 
 def _create_views(connection: sqlite3.Connection, source: DatabaseSource) -> None:
@@ -78,6 +88,30 @@ def _texts(
             f"{source.place}: {'; '.join(wrong)}, which no text is certain for: say which is meant in this company's own "
             "view, `sql` in node.toml, for instance by printf('%.2f', price) AS price"
         )
+
+
+def _any_texts(
+    cursor: sqlite3.Cursor, columns: Sequence[Column | None], schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """Of a table with a unit, for which no row may be refused: what no text is certain for becomes one that is of no
+    type. A column that is not declared is the unit's, where all that is the same has the same text."""
+    while rows := cursor.fetchmany(_BATCH):
+        arrays = []
+        for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+            found = [_key_text(value) if column is None else _text_if_certain(column, value) for value in values]
+            arrays.append(pa.array(found, pa.string()))
+        yield pa.record_batch(arrays, schema=schema)
+
+
+def _text_if_certain(column: Column, value: Value) -> str | None:
+    is_certain = not isinstance(value, bytes if column.kind == "float" else bytes | float)
+    return _text(column, value) if is_certain else _NO_VALUE
+
+
+def _key_text(value: Value) -> str | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value.hex() if isinstance(value, bytes) else value if value is None else str(value)
 
 
 def _text(column: Column, value: Value) -> str | None:

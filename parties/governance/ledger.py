@@ -141,12 +141,14 @@ Caps = Callable[[Account], Cap | None]
 
 @dataclass(frozen=True)
 class Reservation:
-    """`inputs` is what this company shares, `commitment` what it tells its peers first."""
+    """`inputs` is what this company shares, `commitment` what it tells its peers first; `made` is when they were, also for
+    a retry, whose answer is that of the data then."""
 
     id: bytes
     inputs: bytes = field(repr=False)
     commitment: bytes
     is_retry: bool
+    made: datetime
 
 
 class Balance(NamedTuple):
@@ -196,14 +198,20 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 class LedgerView:
     """Reads a node's ledger, also while the node writes it; needs no lock, and changes nothing.
 
     LedgerError where there is none, or where it is damaged or not a ledger."""
 
+    _mode: Literal["ro", "rw"] = "ro"
+
     def __init__(self, directory: Path, now: Callable[[], datetime] = _utc_now) -> None:
         self._file, self._now, self._lock = directory / FILE, now, threading.RLock()
-        self._db = self._connect("ro")
+        self._db = self._connect()
 
     @staticmethod
     def exists(directory: Path) -> bool:
@@ -230,7 +238,7 @@ class LedgerView:
         """All releases, the oldest first."""
         with self._reading():
             return [
-                Entry(row["id"], datetime.fromtimestamp(row["made"], UTC), row["query"], row["state"], self._charges(row["id"]))
+                Entry(row["id"], _time(row["made"]), row["query"], row["state"], self._charges(row["id"]))
                 for row in self._rows("SELECT id, made, query, state FROM releases ORDER BY number")
             ]
 
@@ -250,7 +258,7 @@ class LedgerView:
         rows = self._rows("SELECT * FROM charges WHERE id = ? ORDER BY holder, unit", id)
         return tuple(Charge(row["holder"], row["unit"], row["micro_rho"], tuple(json.loads(row["rdp"]))) for row in rows)
 
-    def _connect(self, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         """Touches nothing of what is no ledger."""
         if not self._file.exists():
             raise LedgerError(f"{self._file} is missing: a node makes it when it starts")
@@ -260,7 +268,7 @@ class LedgerView:
         db: sqlite3.Connection | None = None
         try:
             db = sqlite3.connect(
-                f"{self._file.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+                f"{self._file.absolute().as_uri()}?mode={self._mode}", uri=True, isolation_level=None, check_same_thread=False
             )
             db.row_factory = sqlite3.Row
             (application,), (version,) = (
@@ -312,6 +320,8 @@ class Ledger(LedgerView):
     LedgerError where another process has it, where a file of it is missing, damaged, foreign or open to others, and
     where what it says is not what was signed."""
 
+    _mode = "rw"
+
     def __init__(self, directory: Path, me: str, identity: Identity, now: Callable[[], datetime] = _utc_now) -> None:
         self._me = me
         key = serialization.load_pem_private_key(identity.key, None)
@@ -326,8 +336,6 @@ class Ledger(LedgerView):
             if not self.exists(directory):
                 _make(directory)
             super().__init__(directory, now)
-            self._db.close()
-            self._db = self._connect("rw")
             try:
                 self._prepare()
                 self._seal = AESGCM(self._key(directory / KEY))
@@ -393,7 +401,7 @@ class Ledger(LedgerView):
                     release.id, *charge.account, charge.micro_rho, json.dumps(charge.rdp),
                 )  # fmt: skip
             self._rows("INSERT INTO inputs (id, sealed) VALUES (?, ?)", release.id, sealed)
-        return Reservation(release.id, inputs, commitment, is_retry=False)
+        return Reservation(release.id, inputs, commitment, is_retry=False, made=_time(now))
 
     def sign(self, id: bytes, commitments: Mapping[str, bytes]) -> Receipt:  # noqa: A002
         """This node's receipt over the release and the commitments of all its members; durable on return.
@@ -409,7 +417,7 @@ class Ledger(LedgerView):
             for name in sorted(commitments):
                 if len(commitments[name]) != HASH_BYTES:
                     raise PeerRefused(name, f"what {name} sent for {release.query} is no commitment")
-            if commitments[self._me] != row["commitment"]:
+            if commitments.get(self._me) != row["commitment"]:
                 raise LedgerError(f"{release.query}: that is not the commitment which {self._me} reserved with")
             if row["signature"] is not None:
                 signed = _commitments(row)
@@ -547,7 +555,7 @@ class Ledger(LedgerView):
         for sequence, row in enumerate(signed, 1):
             try:
                 after = head_after(statement(self._release(row), _commitments(row), row["signer"], sequence, head))
-            except (ValueError, TypeError, LedgerError):
+            except (ValueError, TypeError, AttributeError, LedgerError):  # what was written there is of another kind
                 after = NO_HEAD
             if (row["sequence"], row["previous"], row["head"]) != (sequence, head, after):
                 raise LedgerError(
@@ -595,7 +603,7 @@ class Ledger(LedgerView):
                 if any(cap is not None and cap.since(now) > row["counted"] for cap in known):
                     self._check_caps(release, caps)
                     self._rows("UPDATE releases SET counted = ? WHERE id = ?", self._seconds(), release.id)
-            return Reservation(release.id, inputs, row["commitment"], is_retry=True)
+            return Reservation(release.id, inputs, row["commitment"], is_retry=True, made=_time(row["made"]))
 
     def _check_caps(self, release: Release, caps: Caps) -> None:
         """Without what the release itself has reserved before."""

@@ -72,7 +72,7 @@ def agree(
     seen: Callable[[bytes], tuple[int, bytes]] = lambda certificate: (0, b""),
 ) -> Agreed:
     """Returns the session's id, which no other session has, a key for each peer, known to the two alone, and the peers'
-    greetings. `release` is what this node, as the initiator, proposes to charge the query under;
+    greetings. `release` is the id of this node's reservation for the query, if one is not settled;
     `seen` gives how far this node knows the ledger of a peer, by its certificate.
 
     Every node sends every other a Hello with the terms, one fresh nonce, and a fresh seed for that peer. The id hashes

@@ -11,7 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from mpc.errors import ComityError
 from parties.data.home import DatabaseSource, TableSource
 from parties.data.source import DUCKDB, EngineSettings, is_url, shown
+from parties.governance.ledger import Cap, Renew
 from parties.spec.load import explain_validation
+from protocols.accounting import micro_rho
 
 FILE = "node.toml"
 SMALLEST_MB = 32
@@ -84,6 +86,26 @@ class TableStanza(BaseModel):
         return self
 
 
+class BudgetStanza(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    epsilon: Annotated[
+        float,
+        Field(
+            description="the most that all noisy queries together may reveal of one unit (a person, say) in one table, as epsilon "
+            "at `delta`; converted once, downwards, into the whole micro-rho that are counted",
+            gt=0, le=1000, allow_inf_nan=False,
+        ),
+    ]  # fmt: skip
+    delta: Annotated[float, Field(description="between 0 and 1; far less than 1 / the number of units", gt=0, lt=1)]
+    renew: Annotated[
+        Renew, Field(description="whether what was spent before this calendar year, or month, UTC, counts no more")
+    ] = "never"
+
+    def cap(self) -> Cap:
+        return Cap(micro_rho(self.epsilon, self.delta), self.renew, self.delta)
+
+
 class NodeFile(BaseModel):
     """node.toml"""
 
@@ -99,6 +121,24 @@ class NodeFile(BaseModel):
         float, Field(description="seconds of a peer's silence after which a session fails", ge=1, le=3600, strict=False)
     ] = 20
     engine: Annotated[EngineStanza, Field(description="what the node's engine, DuckDB, may use")] = EngineStanza()
+    budget: Annotated[
+        BudgetStanza | None,
+        Field(description="this company's cap for each table with a protected unit; without it there is none, and reports say so"),
+    ] = None
+    exact: Annotated[
+        bool,
+        Field(
+            description="whether tables with a protected unit may be asked without noise; then nothing that is said of their "
+            "differential privacy holds"
+        ),
+    ] = False
+    differing: Annotated[
+        list[str],
+        Field(
+            description="exact queries over such tables that are allowed though their filter differs from that of an earlier one: "
+            "whoever sees both answers may learn single rows"
+        ),
+    ] = []
     tables: Annotated[dict[str, TableStanza], Field(description="where this company's part of each table is")] = {}
 
 
@@ -109,8 +149,12 @@ class Config:
     listen: str
     deadline: float
     tables: dict[str, TableSource | DatabaseSource]
+    cap: Cap | None = None
+    """Of each account; None where there is no budget."""
     exact: bool = False
-    caps: object = lambda account: None
+    """Whether exact queries over tables with a protected unit are allowed."""
+    differing: tuple[str, ...] = ()
+    """Of these, queries that may differ by their filter from earlier ones."""
 
 
 def read_config(directory: Path) -> Config:
@@ -132,7 +176,8 @@ def read_config(directory: Path) -> Config:
         raise ComityError("\n".join(f"{file}: {problem}" for problem in problems)) from None
     engine = EngineSettings(parsed.engine.memory_limit, parsed.engine.threads)
     tables = {name: _source(directory, table, engine) for name, table in parsed.tables.items()}
-    return Config(directory, parsed.name, parsed.listen, parsed.deadline, tables)
+    cap = parsed.budget.cap() if parsed.budget else None
+    return Config(directory, parsed.name, parsed.listen, parsed.deadline, tables, cap, parsed.exact, tuple(parsed.differing))
 
 
 def _source(directory: Path, stanza: TableStanza, engine: EngineSettings) -> TableSource | DatabaseSource:

@@ -1,25 +1,43 @@
 """What comes before anything of a query with noise is opened: the charge in every company's ledger, countersigned by all.
 
-1. `reserve`: each node draws its noise, computes at home, and writes what it will share into its ledger, with the price.
-2. All tell each other commitments to that; 3. and then signed receipts over all of it. Only a node that holds everybody's
-goes on. Two rounds of small messages, which `Context.tell` does not count as a cost of the protocol.
+1. Each node draws its noise, computes at home, and tells the others that it can answer and pay: so that nothing is charged
+where one of them cannot. 2. `reserve`: it writes what it will share into its ledger, with the price, and tells a commitment
+to it. 3. It signs a receipt over all that. Only a node that holds everybody's goes on. Three rounds of small messages, which
+`Context.tell` does not count as a cost of the protocol.
 
 A query that fails later keeps its charge, and asking again is free: its next session finds the reservation, and shares the
 same noisy totals anew, under fresh masks. So nobody gets two answers to one charge, and ledgers say at least what was opened.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from threading import Lock
+from typing import Any
 
 from mpc.algebra import Array
 from mpc.context import Context
 from mpc.randomness import Stream, fresh_seed
+from mpc.schemes import PartyId
 from parties.governance.approval import Membership
-from parties.governance.ledger import Caps, Ledger
-from parties.governance.release import Charge, Receipt, Release
-from parties.node.agreement import party_ids
+from parties.governance.differencing import objection, predicate
+from parties.governance.ledger import Caps, ExactRelease, Ledger, Reservation
+from parties.governance.release import ID_BYTES, Charge, LedgerError, PeerRefused, Receipt, Release
+from parties.node.agreement import Agreed, party_ids
+from parties.node.config import Config
+from parties.wire.stream import SessionFailed
+from parties.wire.v1 import party_pb2 as pb
 from protocols.accounting import gaussian_rdp, laplace_rdp
+from protocols.expression import Reference
 from protocols.planning.execute import draw_noise, inputs
 from protocols.planning.plan import Plan
+
+
+def release_id(session_id: bytes, unsettled: Iterable[bytes]) -> bytes:
+    """What all charge the query under: the first of the reservations that somebody has not settled; else a new one."""
+    return min(filter(None, unsettled), default=session_id[:ID_BYTES])
 
 
 def release_of(plan: Plan, member: Membership, identifier: bytes) -> Release:
@@ -27,7 +45,7 @@ def release_of(plan: Plan, member: Membership, identifier: bytes) -> Release:
     privacy, table = plan.query.privacy, plan.tasks[0].table
     assert privacy is not None
     assert table.unit is not None
-    is_pure = privacy.mechanism == "laplace" and privacy.epsilon is not None
+    is_pure = privacy.is_pure and privacy.epsilon is not None
     rdp = laplace_rdp(privacy.epsilon or 0) if is_pure else gaussian_rdp(privacy.micro_rho)
     charge = Charge(table.name, table.unit.key or "row", privacy.micro_rho, rdp)
     return Release(
@@ -43,26 +61,114 @@ def charged(
     caps: Caps,
     release: Release,
     home: Callable[[], Sequence[Array | None]],
-) -> Array | None:
-    """What this party is to share in `execute`, once the release is in all ledgers. BudgetExceeded, LedgerError and what
+) -> Reservation:
+    """What this party is to share (see `kept`), once the release is in all ledgers. BudgetExceeded, LedgerError and what
     `home` raises: nothing has been opened then."""
-    algebra = plan.scheme.algebra
+    is_ready = False
+
+    def ready() -> None:
+        nonlocal is_ready
+        if not is_ready:
+            ctx.tell("ready", b"\1")
+        is_ready = True
 
     def make() -> bytes:
         noise = draw_noise(plan, member.me, Stream(fresh_seed()))  # before the home query, so that its time tells nothing
         mine = inputs(plan, home(), noise)
-        return b"" if mine is None else bytes(algebra.to_bytes(algebra.encode(mine)))
+        ready()
+        return _bytes(plan, mine)
 
     reservation = ledger.reserve(release, make, caps)
+    ready()  # where it was made before
     names = {number: name for name, number in party_ids(member).items()}
     commitments = {names[party]: told for party, told in ctx.tell("commitments", reservation.commitment).items()}
     receipt = ledger.sign(release.id, commitments)
     receipts = {names[party]: Receipt.from_bytes(told) for party, told in ctx.tell("receipts", receipt.to_bytes()).items()}
     del receipts[member.me]
-    ledger.hold(release.id, receipts, _certificates(member))
-    shape = plan.shapes.get(ctx.me)
+    ledger.hold(release.id, receipts, {name: peer.certificate for name, peer in member.peers.items()})
+    return reservation
+
+
+def kept(plan: Plan, me: PartyId, reservation: Reservation) -> Array | None:
+    """What was reserved, as `execute` takes it."""
+    algebra, shape = plan.scheme.algebra, plan.shapes.get(me)
     return None if shape is None else algebra.decode(algebra.from_bytes(reservation.inputs, shape))
 
 
-def _certificates(member: Membership) -> Mapping[str, bytes]:
-    return {name: peer.certificate for name, peer in member.peers.items()}
+def _bytes(plan: Plan, mine: Array | None) -> bytes:
+    algebra = plan.scheme.algebra
+    return b"" if mine is None else bytes(algebra.to_bytes(algebra.encode(mine)))
+
+
+def record_exact(
+    ledger: Ledger, plan: Plan, member: Membership, session_id: bytes, mine: Array | None, allowed: Collection[str]
+) -> None:
+    """Writes down that an exact answer over protected rows is about to be opened. LedgerError where earlier ones speak
+    against it."""
+    tables = tuple(table.name for table in plan.exact_over)
+    earlier = {release.id: release for table in tables for release in ledger.exact_releases(table)}
+    why = objection(plan, earlier.values(), allowed)
+    if why:
+        raise LedgerError(f"{why}; {member.me} allows it with `differing = [\"{plan.query.name}\"]` in its node.toml")
+    columns = {str(node) for task in plan.tasks for x in task.expressions for node in x.walk() if isinstance(node, Reference)}
+    ledger.record(ExactRelease(
+        session_id[:ID_BYTES], plan.query.name, member.spec.sql[plan.query.name], tables, tuple(sorted(columns)), predicate(plan),
+        hashlib.sha256(session_id + _bytes(plan, mine)).digest(),
+    ))  # fmt: skip
+
+
+class Disclosing:
+    """What this node does before and after it takes part in opening an answer: for one query in one session, after the
+    agreement."""
+
+    def __init__(
+        self, node: Config, ledger: Ledger, guard: Lock, plan: Plan, member: Membership, agreed: Agreed, unsettled: bytes
+    ) -> None:
+        self._node, self._ledger, self._guard = node, ledger, guard
+        self._plan, self._member, self._agreed = plan, member, agreed
+        self._id = release_id(agreed.session_id, [unsettled, *(hello.release for hello in agreed.hellos.values())])
+        self._retried: datetime | None = None
+
+    def mine(self, ctx: Context, home: Callable[[], Sequence[Array | None]]) -> Array | None:
+        """What this company shares; of a query with noise, once it is charged everywhere. SessionFailed where this company
+        refuses, or a peer's ledger speaks against it."""
+        plan, member, ledger = self._plan, self._member, self._ledger
+        try:
+            for name, hello in self._agreed.hellos.items():
+                ledger.check(name, hello.ledger_length, hello.ledger_head)
+            if plan.noise:
+                release = release_of(plan, member, self._id)
+                reservation = charged(ctx, plan, member, ledger, lambda account: self._node.cap, release, home)
+                self._retried = reservation.made if reservation.is_retry else None
+                return kept(plan, ctx.me, reservation)
+            if plan.exact_over and not self._node.exact:
+                tables = ", ".join(table.name for table in plan.exact_over)
+                raise LedgerError(f"it gives no exact answers over {tables}, whose rows are about somebody: the query has no `privacy`")
+            mine = inputs(plan, home())
+            if plan.exact_over:
+                with self._guard:  # of two at once the second sees the first
+                    record_exact(ledger, plan, member, self._agreed.session_id, mine, self._node.differing)
+            return mine
+        except PeerRefused as error:
+            ledger.abandon(self._id)  # it could never be retried
+            raise SessionFailed(str(error), pb.Abort.LOST, error.peer, str(error)) from None
+        except LedgerError as error:
+            raise SessionFailed(f"{member.me} refuses: {error}", pb.Abort.REFUSED, member.me, str(error)) from None
+
+    def complete(self, result: dict[str, Any]) -> None:
+        """Adds to a receiver's report what only its node knows, and keeps what was exactly opened."""
+        if self._plan.noise and self._node.cap is None:
+            result["privacy"]["guarantee"].append(f"{self._member.me} has no `budget` in its node.toml: it limits no further answers")
+        if self._retried is not None:
+            result["privacy"]["guarantee"].append(
+                f"asked again: the totals are those of {self._retried:%Y-%m-%d %H:%M} UTC, when they were charged"
+            )
+        if self._plan.exact_over:
+            earlier = self._ledger.exact_releases(self._plan.exact_over[0].name)
+            (known,) = (release for release in earlier if release.id == self._agreed.session_id[:ID_BYTES])
+            self._ledger.record(replace(known, cells=json.dumps(result["rows"])))
+
+    def settle(self) -> None:
+        """It was opened, and the report is where it belongs: asking again would be another release."""
+        if self._plan.noise:
+            self._ledger.settle(self._id)

@@ -1,7 +1,6 @@
 """A running node: takes part in the queries of the spec it approved, and runs those its own company asks for."""
 
 import json
-import os
 import queue
 import resource
 import signal
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mpc.algebra import Array
-from mpc.context import Context
 from mpc.errors import ComityError
 from mpc.schemes import Scheme
 from mpc.schemes.named import schemes
@@ -21,19 +19,17 @@ from parties.data.home import DataError, check_source
 from parties.data.source import remove_snapshots
 from parties.governance.approval import DEALER_NAME, Approval, Membership
 from parties.governance.ledger import Ledger
-from parties.governance.release import ID_BYTES, LedgerError, PeerRefused
 from parties.node.agreement import PROPOSAL_BYTES, Attempt, Terms, agree, context, dials, new_proposal, party_ids
 from parties.node.config import read_config
 from parties.node.logs import fields, log, unexpected
 from parties.node.query import home_vectors, run_query
-from parties.node.release import charged, release_of
+from parties.node.release import Disclosing
 from parties.node.report import write
 from parties.spec.problems import nearest
 from parties.wire import identity
 from parties.wire.endpoint import Endpoint, Node
 from parties.wire.stream import HOME, PeerStream, Session, SessionFailed, as_failure, plain
 from parties.wire.v1 import party_pb2 as pb
-from protocols.planning.execute import inputs
 from protocols.planning.plan import Plan
 
 SESSIONS = 64
@@ -54,7 +50,7 @@ class ServingNode:
         self.ledger = Ledger(directory, self.config.name, self.identity)
         self._attempts: dict[bytes, Attempt] = {}
         self._opened_by: dict[Attempt, str] = {}  # all that are not over at this node yet
-        self._lock = threading.Lock()
+        self._lock, self._exact = threading.Lock(), threading.Lock()
         self._closed = threading.Event()
         self._links: list[Callable[[], None]] = []
         member = self.approval.current()
@@ -294,53 +290,29 @@ class ServingNode:
             "query", name, initiator, plan.scheme.algebra.name if plan else "", spec.digest, plan.digest if plan else ""
         )
         invitation = pb.Invitation(proposal=attempt.proposal, query=name, initiator=initiator)
-        proposed = b""
-        if plan is not None and plan.noise and initiator == member.me:
-            proposed = self.ledger.unsettled(plan.digest, spec.digest) or os.urandom(ID_BYTES)
-        session_id, keys, hellos = agree(
+        unsettled = self.ledger.unsettled(plan.digest, spec.digest) or b"" if plan is not None and plan.noise else b""
+        agreed = agree(
             attempt, member, terms, peers, self.endpoint.open,
             lambda peer: initiator == member.me and self.endpoint.invite(peer, invitation),
-            release=proposed, seen=self.ledger.seen,
+            release=unsettled, seen=self.ledger.seen,
         )  # fmt: skip
         if plan is None or initiator not in plan.query.receivers:
             why = "the approved spec has no such query" if plan is None else f"{initiator} is not a receiver of {name}"
             raise SessionFailed(why, pb.Abort.REFUSED, member.me, why)
-        log.info("agreed", extra=fields(query=name, initiator=initiator, session=session_id.hex()[:16]))
+        log.info("agreed", extra=fields(query=name, initiator=initiator, session=agreed.session_id.hex()[:16]))
         triples = DealerTriples() if plan.triples else None
-        ctx = context(member, attempt.session, session_id, keys, plan.scheme, triples)
-        identifier = proposed if initiator == member.me else hellos[initiator].release
+        ctx = context(member, attempt.session, agreed.session_id, agreed.keys, plan.scheme, triples)
+        disclosing = Disclosing(self.config, self.ledger, self._exact, plan, member, agreed, unsettled)
         result = run_query(
-            ctx, plan, spec.digest, lambda: self._mine(ctx, plan, member, attempt.session, hellos, identifier), tell
+            ctx, plan, spec.digest, lambda: disclosing.mine(ctx, lambda: self._at_home(plan, member, attempt.session)), tell
         )
+        if result is not None:
+            disclosing.complete(result)
         if result is not None and initiator != member.me:
-            file = write(result, self.directory, session_id)
+            file = write(result, self.directory, agreed.session_id)
             log.info("wrote the answer", extra=fields(query=name, file=str(file)))
-        if plan.noise:
-            self.ledger.settle(identifier)
+        disclosing.settle()
         return result
-
-    def _mine(
-        self, ctx: Context, plan: Plan, member: Membership, session: Session, hellos: Mapping[str, pb.Hello], identifier: bytes
-    ) -> Array | None:
-        """What this company shares; where the query has noise, once it is charged everywhere."""
-        try:
-            for name, hello in hellos.items():
-                self.ledger.check(name, hello.ledger_length, hello.ledger_head)
-            if plan.exact_over and not self.config.exact:
-                tables = ", ".join(table.name for table in plan.exact_over)
-                why = f"it gives no exact answers over {tables}, whose rows are about somebody: the query has no `privacy`"
-                raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
-            if not plan.noise:
-                return inputs(plan, self._at_home(plan, member, session))
-            release = release_of(plan, member, identifier)
-            return charged(
-                ctx, plan, member, self.ledger, self.config.caps, release, lambda: self._at_home(plan, member, session)
-            )
-        except PeerRefused as error:
-            self.ledger.abandon(identifier)  # it could never be retried
-            raise SessionFailed(str(error), pb.Abort.LOST, error.peer, str(error)) from None
-        except LedgerError as error:
-            raise SessionFailed(str(error), pb.Abort.REFUSED, member.me, str(error)) from None
 
     def _at_home(self, plan: Plan, member: Membership, session: Session) -> list[Array | None]:
         try:

@@ -311,10 +311,14 @@ class _Checker:
         given = {name for name in ("epsilon", "delta", "rho") if getattr(stanza, name) is not None}
         split = tuple(sorted(stanza.split.items()))
         epsilon, delta = (None if x is None else Fraction(Decimal(str(x))) for x in (stanza.epsilon, stanza.delta))
-        if stanza.mechanism == "laplace":
+        is_response = stanza.mechanism == "randomised-response"
+        if is_response and "local" in stanza.model_fields_set and not stanza.local:
+            self.say(f"{place}.local", "randomised response is local: remove local = false")
+            return None
+        if stanza.mechanism != "gaussian":
             if given == {"epsilon"} and epsilon is not None:
-                return Privacy("laplace", pure_micro_rho(float(epsilon)), epsilon, None, split)
-            self.say(place, "laplace noise takes epsilon, and neither delta nor rho")
+                return Privacy(stanza.mechanism, pure_micro_rho(epsilon), epsilon, None, split, stanza.local or is_response)
+            self.say(place, f"{'randomised response' if is_response else 'laplace noise'} takes epsilon, and neither delta nor rho")
             return None
         if given == {"rho"} and stanza.rho is not None:
             price = int(Fraction(Decimal(str(stanza.rho))) * 10**6)
@@ -326,4 +330,4 @@ class _Checker:
         if price < 1:
             self.say(place, "is too small a budget: less than a millionth of rho")
             return None
-        return Privacy("gaussian", price, epsilon, delta, split)
+        return Privacy("gaussian", price, epsilon, delta, split, stanza.local)

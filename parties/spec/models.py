@@ -184,8 +184,19 @@ Probability = Annotated[float, Field(gt=0, lt=1, strict=False)]
 class PrivacyStanza(Model):
     mechanism: Annotated[
         Mechanism,
-        Field(description="the noise: `gaussian` (epsilon and delta, or rho), or `laplace` (epsilon alone: pure differential privacy)"),
+        Field(
+            description="the noise: `gaussian` (epsilon and delta, or rho), or `laplace` (epsilon alone: pure differential privacy); or "
+            "`randomised-response` (epsilon alone): each row's group is reported truthfully or not, by chance, and protected, "
+            "but not how many rows there are; for COUNT(*) by groups and HISTOGRAM over a table with neighbours = \"replace\""
+        ),
     ] = "gaussian"
+    local: Annotated[
+        bool,
+        Field(
+            description="whether what each company adds is enough by itself, even where all other companies pool what they have and "
+            "the sharing is broken: more noise; not for joins. Randomised response always is"
+        ),
+    ] = False
     epsilon: Annotated[Positive | None, Field(description="how much the answer may depend on one unit")] = None
     delta: Annotated[
         Probability | None, Field(description="with what probability it may depend on it more: far less than one by the number of units")

@@ -82,7 +82,7 @@ def told(peer: str, abort: pb.Abort) -> SessionFailed:
 
 def plain(text: str) -> str:
     """What a peer says, as it may be logged and shown."""
-    return "".join(c for c in text[:160] if c.isascii() and c.isprintable())
+    return "".join(c for c in text[:300] if c.isascii() and c.isprintable())
 
 
 @dataclass

@@ -13,7 +13,9 @@ from mpc.randomness import Stream
 from mpc.share import Share, concatenate
 from protocols.gadgets import multiply, reveal, share
 from protocols.planning.plan import Plan, group_cells
+from protocols.planning.privacy import Noise
 from protocols.planning.query import KeyOutput, StatisticOutput
+from protocols.planning.randomised_response import DIGITS
 from protocols.statistics import histogram
 from protocols.statistics.base import Noisy, PrivateStatistic, Value, decimal, half_ulp
 
@@ -37,19 +39,24 @@ def prepare(ctx: Context, plan: Plan) -> None:
 
 
 def draw_noise(plan: Plan, me: str, stream: Stream) -> Array | None:
-    """The noise that party `me` adds, as integers: for each opened total one a cell, in the order of `plan.layout`. None
-    where it adds none. To be drawn before anything is computed at home, so that its time tells nothing of it."""
+    """The noise that party `me` adds, as integers: for each opened total one a cell, in the order of `plan.layout`; of
+    randomised response the key of its choices. None where it adds none. To be drawn before anything is computed at home, so
+    that its time tells nothing of it."""
     if me not in plan.adding:
         return None
-    return np.concatenate([noise.sampler.draw(plan.cells, stream) for noise in plan.noise])
+    return np.concatenate([noise.draw(plan.cells, stream) for noise in plan.noise])
 
 
 def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None) -> Array | None:
     """The integers that this party shares in `execute`; None where it shares nothing. `home[k]` is this company's vector for
     task k, None where it holds no such table. Of a single table the noise is in the totals themselves; in a join it comes
-    after them."""
+    after them. By randomised response none is shared without it."""
     vectors = [vector for vector in home if vector is not None]
-    if noise is not None and plan.products:
+    if plan.response is not None and vectors:
+        if noise is None:
+            raise ValueError("exact counts, which randomised response is to replace, are not shared: draw_noise comes first")
+        vectors = [plan.response.randomise(vectors[0], noise)]
+    elif noise is not None and plan.products:
         vectors.append(noise)
     elif noise is not None:
         (vector,) = vectors
@@ -82,7 +89,7 @@ def execute(
 
 def _units(plan: Plan) -> Array:
     """By what each opened total is multiplied before noise is added."""
-    return np.array([10**noise.digits for noise in plan.noise], dtype=object)
+    return np.array([noise.factor for noise in plan.noise if isinstance(noise, Noise)], dtype=object)
 
 
 def _totals(plan: Plan, shares: dict[int, Share]) -> tuple[list[Share], Share, Share | None]:
@@ -129,13 +136,17 @@ def _places(plan: Plan) -> Array:
 
 def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
     """The table that the query selects, one row a cell in declared order."""
+    noisy = [noise.read(cells) for noise, cells in zip(plan.noise, opened, strict=False)]
+    rounded = 0.5 / 10**DIGITS if plan.response is not None else 0
     if plan.query.histogram is not None:
         edges = histogram.edges(plan.query.histogram)
         bounds = [abs(edge) for pair in edges for edge in pair if isinstance(edge, float)]
         bound = half_ulp(int(max(bounds)) + 1) if bounds else 0
-        digits = plan.noise[0].digits if plan.noise else 0
-        bins = tuple((*edge, decimal(count, digits)) for edge, count in zip(edges, opened[0], strict=True))
-        return Answer(histogram.COLUMNS, bins, (bound, bound, 0), ((None, None, plan.noise[0].deviation),) * len(bins) if plan.noise else ())
+        counts = noisy[0] if noisy else [Noisy(count, 0, 0) for count in opened[0]]
+        bins = tuple((*edge, decimal(count.value, count.digits)) for edge, count in zip(edges, counts, strict=True))
+        return Answer(
+            histogram.COLUMNS, bins, (bound, bound, rounded), tuple((None, None, count.deviation) for count in counts) if noisy else ()
+        )
     select = plan.query.select
     keys = [key.expression for key in plan.keys]
     uses = iter(plan.uses)
@@ -151,9 +162,8 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                 row.append(output.key.column.value(code) if code < output.key.column.size else None)
                 row_errors.append(None)
             elif plan.noise:
-                noisy = [Noisy(opened[k][cell], plan.noise[k].digits, plan.noise[k].deviation) for k in places]
                 assert isinstance(output.statistic, PrivateStatistic)  # else it would not have been planned
-                estimate = output.statistic.estimate(output.function, output.argument, noisy)
+                estimate = output.statistic.estimate(output.function, output.argument, [noisy[k][cell] for k in places])
                 row.append(estimate.value)
                 row_errors.append(estimate.standard_error)
             else:
@@ -165,7 +175,7 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
         tuple(output.name for output in select),
         tuple(rows),
         tuple(
-            output.statistic.error_bound(output.function, output.argument, plan.rows) if isinstance(output, StatisticOutput) else 0
+            output.statistic.error_bound(output.function, output.argument, plan.rows) + rounded if isinstance(output, StatisticOutput) else 0
             for output in select
         ),
         tuple(errors) if plan.noise else (),

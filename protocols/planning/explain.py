@@ -8,15 +8,19 @@ from protocols.expression import Number
 from protocols.planning.plan import Plan
 from protocols.planning.privacy import Noise
 from protocols.planning.query import StatisticOutput
+from protocols.planning.randomised_response import WORDS
 from protocols.statistics import histogram
 from protocols.statistics.base import Noisy, PrivateStatistic
 from protocols.tables import Table
 
 REPORTED_DELTA = 1e-6
 """Where the spec gives rho alone."""
-INTERVAL = {"gaussian": 1.96, "laplace": 2.12}
+TYPICAL_ROWS = (100, 1_000, 10_000)
+"""For which errors are given that depend on how many there are."""
+INTERVAL = {"gaussian": 1.96, "laplace": 2.12, "randomised-response": 1.96}
 """Standard errors on either side of a value that hold the exact one in 95 of 100 answers: of sums of Gaussian noise, and of
-Polya noise, whose tails are at most those of a Laplace distribution (ln 20 / sqrt 2)."""
+Polya noise, whose tails are at most those of a Laplace distribution (ln 20 / sqrt 2); of randomised response about so many,
+since many independent reports add up to nearly a Gaussian."""
 
 
 def assumptions(plan: Plan) -> list[str]:
@@ -54,49 +58,87 @@ def guarantee(plan: Plan) -> list[str]:
             f"the answer is exact: no differential privacy holds for {protected(table)}" for table in plan.exact_over
         ]
     assert table.unit is not None
-    is_pure = privacy.mechanism == "laplace"
     delta = REPORTED_DELTA if privacy.delta is None else float(privacy.delta)
+    is_pure = privacy.is_pure and privacy.epsilon is not None
     size = float(privacy.epsilon) if is_pure and privacy.epsilon else epsilon(privacy.micro_rho, delta)
     n, t = len(security.parties), security.colluding
     them = f"{t} of the {n} companies" if t > 1 else "one company"
     change = "is there or not" if table.unit.neighbours == "add-remove" else "is there or another in its stead"
-    return [
-        f"protected: {protected(table)}",
-        f"against: whoever sees the answer, even together with {them} that pool their data, their noise and all they saw",
-        f"epsilon = {size:.4g}"
-        + ("" if is_pure else f" at delta = {delta:g}")
-        + f" ({privacy.micro_rho / 1e6:g}-zCDP is charged): whether one {table.unit.key or 'row'} {change}, every answer is at most "
-        f"e^epsilon = {math.exp(min(size, 700)):.4g} times as likely" + ("" if is_pure else ", but for a chance of delta"),
+    who = [f"protected: {protected(table)}"]
+    if plan.response is not None:
+        change = "is in one group or in another"
+        who = [
+            f"protected: in which of the {plan.cells:,} groups somebody is; that is {protected(table)}",
+            f"not protected: whether somebody is in {table.name}: how many rows count in all is opened exactly",
+        ]
+    against = f"whoever sees the answer, even together with {them} that pool their data, their noise and all they saw"
+    how = [
         f"{privacy.mechanism} noise is added by each of {', '.join(plan.adding)} to what it shares, before anything is opened; "
         "nobody knows the sum of it",
         "computationally: as long as nobody breaks AES, HKDF-SHA256 or TLS",
     ]
+    if privacy.local:
+        against = (
+            "everybody but the companies that hold the rows: even all other companies together, with all they saw, and whoever breaks "
+            "the sharing and TLS, and so sees what each company shares"
+        )
+        added = f"{privacy.mechanism} noise is added by each of {', '.join(plan.adding)} to what it shares"
+        if plan.response is not None:
+            kept, moved = plan.response.kept / WORDS, plan.response.moved / WORDS
+            added = (
+                f"each of {', '.join(plan.adding)} counts a row in its group with probability {kept:.4g}, and in each of the others with "
+                f"{moved:.4g}, before it shares the counts"
+            )
+        how = [
+            f"{added}; that is enough by itself, whatever the others do",
+            "its randomness is AES-256-CTR under a key of this answer alone, which the company keeps: as long as nobody breaks AES",
+        ]
+    return [
+        *who,
+        f"against: {against}",
+        f"epsilon = {size:.4g}"
+        + ("" if is_pure else f" at delta = {delta:g}")
+        + f" ({privacy.micro_rho / 1e6:g}-zCDP is charged): whether one {table.unit.key or 'row'} {change}, every answer is at most "
+        f"e^epsilon = {math.exp(min(size, 700)):.4g} times as likely" + ("" if is_pure else ", but for a chance of delta"),
+        *how,
+    ]
 
 
-def expected_errors(plan: Plan) -> list[tuple[str, str, str, str]]:
-    """Of each output with noise: its name, in which cells, the standard error in its own units, and what a trusted party that
-    sees all data would have to accept for the same budget. Known before anything is spent."""
+def expected_errors(plan: Plan) -> list[tuple[str, str, str, str, str]]:
+    """Of each output with noise: its name, in which cells, the standard error in its own units; and what the same budget would
+    give a trusted party that sees all data, and what with local noise ("" in a join, where there is none). Known before anything
+    is spent."""
+    if plan.response is not None:
+        response, beside = plan.response, plan.response.beside
+        (name,) = [o.name for o in plan.query.select if isinstance(o, StatisticOutput)] or histogram.COLUMNS[-1:]
+        others = f"{beside.central_deviation:.4g}", f"{beside.local_deviation:.4g}"
+        return [
+            (name, f"in every cell, of {rows:,} rows spread over all", f"{response.deviation(rows, rows / plan.cells):.4g}", *others)
+            for rows in TYPICAL_ROWS
+            if rows <= plan.rows
+        ]
+    added = [noise for noise in plan.noise if isinstance(noise, Noise)]
+    kinds = [[noise.deviation for noise in added], [noise.central_deviation for noise in added]]
+    kinds += [] if plan.products else [[noise.local_deviation for noise in added]]
     if plan.query.histogram is not None:
-        (noise,) = plan.noise
-        return [(histogram.COLUMNS[-1], "in every bin", f"{noise.deviation:.4g}", f"{noise.central_deviation:.4g}")]
+        figures = [f"{deviation:.4g}" for (deviation,) in kinds]
+        return [(histogram.COLUMNS[-1], "in every bin", figures[0], figures[1], figures[2])]  # of one table: there is a local one
     listed = []
     for output, places in zip(
         (output for output in plan.query.select if isinstance(output, StatisticOutput)), plan.uses, strict=True
     ):
-        noises = [plan.noise[place] for place in places]
-        depends = len(noises) > 1
-        for rows in (100, 1_000, 10_000) if depends else (0,):
+        depends = len(places) > 1
+        for rows in TYPICAL_ROWS if depends else (0,):
             if rows <= plan.rows:
-                ours, central = (f"{_error(output, noises, rows, central=central):.4g}" for central in (False, True))
+                ours, central, *alone = (f"{_error(output, [kind[place] for place in places], rows):.4g}" for kind in kinds)
                 where = f"in a cell of {rows:,} rows" if depends else "in every cell"
-                listed.append((output.name, where, ours, central))
+                listed.append((output.name, where, ours, central, "".join(alone)))
     return listed
 
 
-def _error(output: StatisticOutput, noises: Sequence[Noise], rows: int, *, central: bool) -> float:
-    """The standard error of an estimate from `rows` rows in the middle of the bounds."""
+def _error(output: StatisticOutput, deviations: Sequence[float], rows: int) -> float:
+    """The standard error of an estimate from `rows` rows in the middle of the bounds, of totals with such noise."""
     assert isinstance(output.statistic, PrivateStatistic)
-    deviations = [noise.central_deviation if central else noise.deviation for noise in noises]
     totals = [Noisy(rows if place == 0 else 0, 0, deviation) for place, deviation in enumerate(deviations)]
     error = output.statistic.estimate(output.function, output.argument, totals).standard_error
     return math.nan if error is None else error

@@ -28,13 +28,18 @@ from protocols.expression import (
 from protocols.gadgets import multiply_cost, reveal_cost, share_cost
 from protocols.planning.privacy import Noise, Privacy, Sensitivity, plan_noise
 from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
+from protocols.planning.randomised_response import RandomisedResponse, plan_response
 from protocols.planning.task import Adjustment, HomeTask, Key
 from protocols.statistics import BY_NAME
 from protocols.statistics.base import Measure, PrivateStatistic
-from protocols.tables import Table
+from protocols.tables import Table, Unit
 
 HOME_LIMIT = 1 << 126
 """Integers at home are exact below this (an engine's 128-bit integers)."""
+
+
+LEAST_KEPT = 1 << 24
+"""So many more of the 2^64 words must keep a cell than make it any other: with fewer the answer would mean nothing."""
 
 
 class PlanError(ComityError):
@@ -67,7 +72,8 @@ class Plan:
     of those it is made of. `keys` are the group keys of the answer, the last of which runs fastest. In a join,
     `products[k]` are the measures of the two tasks whose cells are multiplied and added up to `opened[k]`: the tasks'
     first keys are the joined one, and all others groups. `ranges` are the proven largest magnitudes, in words and as
-    numbers. Where the query asks for privacy, `noise[k]` is added to `opened[k]`."""
+    numbers. Where the query asks for privacy, `noise[k]` is added to `opened[k]`; or `opened` is one count, and `noise`
+    one randomised response by which all are reported that it counts."""
 
     query: Query
     security: Security
@@ -78,7 +84,12 @@ class Plan:
     uses: tuple[tuple[int, ...], ...]
     products: tuple[tuple[int, int], ...]
     ranges: tuple[tuple[str, int], ...]
-    noise: tuple[Noise, ...] = ()
+    noise: tuple[Noise | RandomisedResponse, ...] = ()
+
+    @property
+    def response(self) -> RandomisedResponse | None:
+        """By which the counts of each company are made, if any."""
+        return next((noise for noise in self.noise if isinstance(noise, RandomisedResponse)), None)
 
     @property
     def cells(self) -> int:
@@ -133,7 +144,8 @@ class Plan:
 
     @property
     def adding(self) -> tuple[str, ...]:
-        """Who adds noise: the holders, to their totals before they share them; in a join all parties, to the products."""
+        """Who adds noise (or randomises): the holders, to their totals before they share them; in a join all parties, to the
+        products."""
         if not self.noise:
             return ()
         return self.security.parties if self.products else self.tasks[0].table.holders
@@ -173,11 +185,14 @@ class Plan:
         if self.products:
             suffix += f" over {shared.name} joined with {owned.name}"
         if self.noise:
-            suffix += ", with noise"
+            suffix += ", with noise" if self.response is None else ", as reported by randomised response"
         listed = [Disclosure(f"{measure}{suffix}", self.cells, receivers) for measure in self.opened]
+        if self.response is not None:  # what the guarantee is not about
+            listed.append(Disclosure(f"the exact number of rows of {shared.name} that count", 1, receivers, implied=True))
+            return (*listed, *self._without_own(1, "the same number"))
+        listed += [Disclosure(f"the number of {adjustment}", 1, receivers) for adjustment in self.adjustments]
         if self.noise:
             return tuple(listed)  # what follows from them, for whomever, is within the guarantee
-        listed += [Disclosure(f"the number of {adjustment}", 1, receivers) for adjustment in self.adjustments]
         if len(shared.holders) == 1:
             what = f"all of this describes rows of {shared.holders[0]} alone"
             listed.append(Disclosure(what, self.values_opened, receivers, implied=True))
@@ -274,7 +289,7 @@ def plan_query(query: Query, security: Security) -> Plan:
         tasks, products = _join_tasks(query, keys, opened, known)
     else:
         tasks = (HomeTask(query.tables[0], query.where, keys, tuple(opened)),)
-    noise: tuple[Noise, ...] = ()
+    noise: tuple[Noise | RandomisedResponse, ...] = ()
     if query.privacy is not None:
         tasks, noise = _private(query.privacy, security, tasks, products, [weights[k] for k in range(len(opened))])
     if products and security.triples is None and security.scheme == "additive":
@@ -352,7 +367,7 @@ def _private(
     tasks: tuple[HomeTask, ...],
     products: Sequence[tuple[int, int]],
     weights: Sequence[int],
-) -> tuple[tuple[HomeTask, ...], tuple[Noise, ...]]:
+) -> tuple[tuple[HomeTask, ...], tuple[Noise | RandomisedResponse, ...]]:
     """The tasks with their units, and the noise of each opened total."""
     protected, *others = tasks
     unit = protected.table.unit
@@ -364,6 +379,13 @@ def _private(
             )
     if unit is None:
         raise PlanError(f"asks for privacy, but nobody says whose: add tables.{protected.table.name}.unit")
+    if privacy.local and products:
+        raise PlanError(
+            "local privacy cannot be had for a join: companies share exact totals, and noise is added to their products, so "
+            "nothing but the sharing protects them. Remove local = true, or query one table"
+        )
+    if privacy.mechanism == "randomised-response":
+        return (replace(protected, unit=unit),), (_response(privacy, unit, protected),)
     cells = min(unit.groups, protected.cells)
     sensitivities = []
     for place in range(len(weights)):
@@ -383,16 +405,51 @@ def _private(
     return (replace(protected, unit=unit), *others), noise
 
 
+def _response(privacy: Privacy, unit: Unit, task: HomeTask) -> RandomisedResponse:
+    """Randomised response, where each unit that counts has one cell, and no choice of the query says which ones count."""
+    table = task.table
+    place, said = f"tables.{table.name}", "randomised response "
+    (key, *_) = task.keys or (None,)
+    dropping = [column.name for column in task.columns if column.outside == "drop"]
+    if task.measures != (Measure("count", None),) or key is None or task.cells < 2:
+        raise PlanError(said + "reports in which group each unit is: it takes COUNT(*) with GROUP BY, or HISTOGRAM, and no other statistic")
+    if unit.neighbours != "replace":
+        raise PlanError(
+            said + f'hides in which group a unit is, not whether it is there: it asks for {place}.neighbours = "replace"'
+        )
+    if (unit.rows, unit.groups) != (1, 1):
+        raise PlanError(said + f"reports one row of each unit: it asks for {place}.unit with rows = 1 and groups = 1")
+    if task.where:
+        raise PlanError(
+            said + "opens exactly how many rows count, so WHERE would say exactly how many meet its conditions: GROUP BY them "
+            "instead, so that each row is in a group"
+        )
+    if dropping:
+        raise PlanError(
+            said + f'opens exactly how many rows count, and with outside = "drop" of {place}.columns.{dropping[0]} that says how many '
+            "lie within its bounds: let values outside be clamped, or refused"
+        )
+    if isinstance(key.expression, Bin) and key.expression.operand.nullable():
+        raise PlanError(
+            said + f"opens exactly how many rows count, and {key.expression.operand} may be NULL, which is in no bin: take a column "
+            "without NULL"
+        )
+    response = plan_response(privacy, unit, task.cells, table.max_rows, len(table.holders))
+    if response.kept - response.moved < LEAST_KEPT:
+        raise PlanError(said + f"of {task.cells:,} groups says nothing at so small an epsilon: give a larger one")
+    return response
+
+
 def _noisy_ranges(
     products: Sequence[tuple[int, int]],
     opened: Sequence[Measure],
-    noise: Sequence[Noise],
+    noise: Sequence[Noise | RandomisedResponse],
     ranges: Sequence[tuple[str, int]],
 ) -> Iterator[tuple[str, int]]:
     """Those of the opened totals with their noise, so that nothing wraps."""
     exact = ranges[-len(opened) :] if products else ranges[: len(opened)]
     for measure, added, (_, largest) in zip(opened, noise, exact, strict=bool(noise)):
-        yield f"{measure} with noise", largest * 10**added.digits + added.adding * added.bound
+        yield f"{measure} with noise", added.reach(largest)
 
 
 def _belongs(node: Node, table: str, fallback: str) -> bool:

@@ -10,23 +10,33 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
+from mpc.algebra import Array
 from mpc.noise import LEAST_VARIANCE, Sampler, discrete_gaussian, gaussian_bound, polya, polya_bound
+from mpc.randomness import Stream
 from protocols.accounting import central_variance, laplace_scale, noise_variance
+from protocols.statistics.base import Noisy
 from protocols.tables import Unit
 
-Mechanism = Literal["gaussian", "laplace"]
+Mechanism = Literal["gaussian", "laplace", "randomised-response"]
 
 
 @dataclass(frozen=True)
 class Privacy:
     """What a query of the spec asks for. `micro_rho` is its price. `epsilon` is that of the spec (None where it gives rho), or
-    the pure epsilon of Laplace noise. `split` are weights of outputs by name, 1 where none is given."""
+    the pure epsilon of Laplace noise or randomised response. `split` are weights of outputs by name, 1 where none is given.
+    `local`: what each company does at home is enough by itself, whatever leaves it is seen, and by whom [KLNRS11]."""
 
     mechanism: Mechanism
     micro_rho: int
     epsilon: Fraction | None = None
     delta: Fraction | None = None
     split: tuple[tuple[str, int], ...] = ()
+    local: bool = False
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether epsilon holds without a delta."""
+        return self.mechanism != "gaussian"
 
     def weight(self, output: str) -> int:
         return dict(self.split).get(output, 1)
@@ -36,14 +46,16 @@ class Privacy:
 class Noise:
     """What each of `adding` parties adds to one opened total, in every cell, by itself: an integer, Gaussian with variance
     `parameter`, or Polya with scale `parameter`, such that the noise of `honest` of them is enough. What is opened is the
-    total times 10^digits and all of that. `central` is the parameter of what a trusted party would have to add to the total."""
+    total times 10^digits and all of that. `central` is the parameter of what a trusted party would have to add to the total,
+    `local` that of what each one would, trusting no other."""
 
-    mechanism: Mechanism
+    mechanism: Literal["gaussian", "laplace"]
     parameter: Fraction
     digits: int
     adding: int
     honest: int
     central: Fraction
+    local: Fraction
 
     @property
     def bound(self) -> int:
@@ -53,17 +65,42 @@ class Noise:
         return polya_bound(self.parameter, self.honest)
 
     @property
+    def factor(self) -> int:
+        """By what a total is multiplied before noise is added."""
+        return int(10**self.digits)
+
+    def reach(self, largest: int) -> int:
+        """The largest magnitude of what is opened, of a total of at most `largest`."""
+        return largest * self.factor + self.adding * self.bound
+
+    @property
     def sampler(self) -> Sampler:
         return discrete_gaussian(self.parameter) if self.mechanism == "gaussian" else polya(self.parameter, self.honest)
 
     @cached_property
     def deviation(self) -> float:
         """The standard deviation of all noise, in units of the total."""
-        return math.sqrt(self.adding * self.sampler.variance) / 10**self.digits
+        return math.sqrt(self.adding * self.sampler.variance) / self.factor
+
+    def draw(self, cells: int, stream: Stream) -> Array:
+        """One party's noise, an integer a cell."""
+        return self.sampler.draw(cells, stream)
+
+    def read(self, opened: Sequence[int]) -> list[Noisy]:
+        """What was opened, a value a cell, in units of the total."""
+        return [Noisy(value, self.digits, self.deviation) for value in opened]
 
     @cached_property
     def central_deviation(self) -> float:
-        return math.sqrt(self.central if self.mechanism == "gaussian" else polya(self.central, 1).variance)
+        return math.sqrt(self._variance(self.central))
+
+    @cached_property
+    def local_deviation(self) -> float:
+        return math.sqrt(self.adding * self._variance(self.local))
+
+    def _variance(self, parameter: Fraction) -> Fraction | float:
+        """Of noise that is enough without anybody else's."""
+        return parameter if self.mechanism == "gaussian" else polya(parameter, 1).variance
 
 
 @dataclass(frozen=True)
@@ -90,24 +127,32 @@ def plan_noise(
     privacy: Privacy, unit: Unit, sensitivities: Sequence[Sensitivity], weights: Sequence[int], adding: int, colluding: int
 ) -> tuple[Noise, ...]:
     """The noise of each measure. `adding` parties add some, of which `colluding` may know each other's. A unit that replaces
-    another moves the totals twice. Shares of the budget are rounded down, and what is left goes to the first ones."""
+    another moves the totals twice. Shares of the budget are rounded down, and what is left goes to the first ones.
+
+    Local noise trusts no other party, as if all but one colluded. That is enough even where each party's noisy totals are seen
+    and not their sum alone: of Gaussian noise of variance m Delta_2^2 / (2 rho) each of the m companies that a unit is in costs
+    rho / m, of Laplace noise epsilon / m."""
+    if privacy.local:
+        colluding = adding - 1
     twice = 1 if unit.neighbours == "add-remove" else 2
-    total, noises = sum(weights), []
+    assert privacy.mechanism != "randomised-response"
+    kind, total, noises = privacy.mechanism, sum(weights), []
     who = {"holders": adding, "companies": unit.companies}
     prices = [privacy.micro_rho * weight // total for weight in weights]
     for number in range(privacy.micro_rho - sum(prices)):
         prices[number] += 1
     for sensitivity, weight, micro_rho in zip(sensitivities, weights, prices, strict=True):
-        if privacy.mechanism == "gaussian":
+        if kind == "gaussian":
             squared = sensitivity.second_squared * twice**2
             variance = noise_variance(**who, colluding=colluding, squared_sensitivity=squared, micro_rho=micro_rho)
             digits = next(d for d in range(40) if variance * 100**d >= LEAST_VARIANCE)
             central = central_variance(**who, squared_sensitivity=squared, micro_rho=micro_rho)
+            local = noise_variance(**who, colluding=adding - 1, squared_sensitivity=squared, micro_rho=micro_rho)
             parameter = variance * 100**digits
         else:
             assert privacy.epsilon is not None
             epsilon = privacy.epsilon * weight / total
             parameter, _ = laplace_scale(**who, colluding=colluding, sensitivity=sensitivity.first * twice, epsilon=epsilon)
-            central, digits = parameter, 0
-        noises.append(Noise(privacy.mechanism, parameter, digits, adding, max(1, adding - colluding), central))
+            central, local, digits = parameter, parameter, 0
+        noises.append(Noise(kind, parameter, digits, adding, max(1, adding - colluding), central, local))
     return tuple(noises)

@@ -54,6 +54,11 @@ def outputs(plan: Plan) -> tuple[tuple[int, str], ...]:
     return tuple((place, item.name) for place, item in enumerate(plan.query.select) if not isinstance(item, KeyOutput))
 
 
+def noises(plan: Plan) -> list[Noise]:
+    """That of each opened total."""
+    return [noise for noise in plan.noise if isinstance(noise, Noise)]
+
+
 def own_epsilon(privacy: Privacy, delta: float) -> float:
     """What the query asks for by itself, at `delta` where it gives rho alone."""
     return float(privacy.epsilon) if privacy.epsilon is not None else epsilon_of(privacy.micro_rho, delta)
@@ -61,12 +66,13 @@ def own_epsilon(privacy: Privacy, delta: float) -> float:
 
 def at_epsilon(plan: Plan, epsilon: Fraction, delta: Fraction) -> Plan:
     """The plan with another budget, by the query's own mechanism and split if it has any. PlanError."""
-    old = plan.query.privacy
-    split = old.split if old is not None else ()
-    if old is not None and old.mechanism == "laplace":
-        privacy = Privacy("laplace", pure_micro_rho(epsilon), epsilon, None, split)
+    old = plan.query.privacy or Privacy("gaussian", 0)
+    if old.mechanism == "randomised-response":
+        raise PlanError("randomised response is not rehearsed: `comity explain` shows its error")
+    if old.is_pure:
+        privacy = replace(old, micro_rho=pure_micro_rho(epsilon), epsilon=epsilon)
     else:
-        privacy = Privacy("gaussian", micro_rho(float(epsilon), float(delta)), epsilon, delta, split)
+        privacy = replace(old, micro_rho=micro_rho(float(epsilon), float(delta)), epsilon=epsilon, delta=delta)
     if privacy.micro_rho < 1:
         raise PlanError("is too small a budget: less than a millionth of rho")
     return plan_query(replace(plan.query, privacy=privacy), plan.security)
@@ -87,19 +93,12 @@ def without_caps(plan: Plan) -> Plan:
 
 def central(plan: Plan) -> Plan:
     """The plan with the noise that a trusted party would add, once, for the same guarantee. For `opened_otherwise` alone."""
-    return replace(plan, noise=tuple(_added(noise, noise.central, 1) for noise in plan.noise))
+    return replace(plan, noise=tuple(_added(noise, noise.central, 1) for noise in noises(plan)))
 
 
 def local(plan: Plan) -> Plan:
-    """The same with that which each company would add to be protected by its own noise alone: of Gaussian noise its totals, which a
-    unit moves at m companies, cost rho / m each; Laplace noise is that of a trusted party, at each. For `opened_otherwise` alone."""
-    unit = plan.tasks[0].table.unit
-    assert unit is not None
-    noises = []
-    for noise in plan.noise:
-        m = min(unit.companies, noise.adding) if noise.mechanism == "gaussian" else 1
-        noises.append(_added(noise, noise.central / m, noise.adding))
-    return replace(plan, noise=tuple(noises))
+    """The same with that which each company would add to be protected by its own noise alone. For `opened_otherwise` alone."""
+    return replace(plan, noise=tuple(_added(noise, noise.local, noise.adding) for noise in noises(plan)))
 
 
 def _added(noise: Noise, parameter: Fraction, adding: int) -> Noise:
@@ -126,20 +125,20 @@ def opened_among(plan: Plan, home: Home, is_noisy: bool = True) -> list[list[int
 def opened_otherwise(plan: Plan, totals: Sequence[Sequence[int]]) -> list[list[int]]:
     """`totals` without noise, and that of a plan by `central` or `local`."""
     opened, stream = [], Stream(fresh_seed())
-    for noise, total in zip(plan.noise, totals, strict=False):
+    for noise, total in zip(noises(plan), totals, strict=False):
         drawn = sum(noise.sampler.draw(plan.cells, stream).astype(object) for _ in range(noise.adding))
-        opened.append((np.array(total, dtype=object) * 10**noise.digits + drawn).tolist())
+        opened.append((np.array(total, dtype=object) * noise.factor + drawn).tolist())
     return opened
 
 
 def plain(plan: Plan, opened: Sequence[Sequence[int]]) -> list[list[int]]:
     """Totals as they are, of those that `opened_among` gives without noise."""
-    return [[value // 10**noise.digits for value in total] for noise, total in zip(plan.noise, opened, strict=False)]
+    return [[value // noise.factor for value in total] for noise, total in zip(noises(plan), opened, strict=False)]
 
 
 def scaled(plan: Plan, totals: Sequence[Sequence[int]]) -> list[list[int]]:
     """The opposite of `plain`."""
-    return [[value * 10**noise.digits for value in total] for noise, total in zip(plan.noise, totals, strict=True)]
+    return [[value * noise.factor for value in total] for noise, total in zip(noises(plan), totals, strict=True)]
 
 
 def alone(home: Home, task: int, party: int) -> list[list[Array | None]]:

@@ -137,7 +137,7 @@ class Hello(_message.Message):
     seed: _builtins.bytes
     """32 bytes for this peer alone"""
     release: _builtins.bytes
-    """of the initiator, where the query has noise: the id that the release is charged under, 16 bytes"""
+    """the id, 16 bytes, of a reservation for the query that the sender has not settled; empty where it has none"""
     ledger_length: _builtins.int
     """the newest entry of the receiver's ledger that the sender holds a receipt of: its number"""
     ledger_head: _builtins.bytes
