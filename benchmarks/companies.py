@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
 from mpc.errors import ComityError
-from parties.cli.demo import free_ports
+from parties.cli.local import free_ports
 from parties.governance.approval import approve
 from parties.node.config import read_config, starting_config
 from parties.wire import identity

@@ -15,7 +15,7 @@ from benchmarks.worker import WARM_UPS
 from mpc.context import Context
 from mpc.cost import Cost
 from mpc.simulate import simulate
-from parties.cli.demo import free_ports
+from parties.cli.local import free_ports
 from protocols.gadgets import reveal, share
 
 

@@ -417,6 +417,19 @@ class Bin(Node):
         return f"bin of {self.operand}"
 
 
+@dataclass(frozen=True, slots=True)
+class Leaf(Bin):
+    """A bin of an operand whose bounds prove that it is never outside: 1 to `bins`."""
+
+    @property
+    def lower(self) -> int:
+        return 1
+
+    @property
+    def upper(self) -> int:
+        return self.bins
+
+
 def aligned(number: int, node: Node, to: Node) -> int:
     """`number`, at the scale of `node`, at the finer scale of `to`."""
     factor: int = 10 ** (to.scale - node.scale)

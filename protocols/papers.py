@@ -20,6 +20,12 @@ PAPERS: dict[str, Paper] = {
         "TCC 2016-B, LNCS 9985",
         2016,
     ),
+    "BW18": Paper(
+        "Borja Balle, Yu-Xiang Wang",
+        "Improving the Gaussian Mechanism for Differential Privacy: Analytical Calibration and Optimal Denoising",
+        "ICML 2018, PMLR 80",
+        2018,
+    ),
     "Beaver91": Paper(
         "Donald Beaver", "Efficient Multiparty Protocols Using Circuit Randomization", "CRYPTO 1991, LNCS 576", 1991
     ),
@@ -35,6 +41,12 @@ PAPERS: dict[str, Paper] = {
         "NeurIPS 2020",
         2020,
     ),
+    "CP34": Paper(
+        "C. J. Clopper, E. S. Pearson",
+        "The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial",
+        "Biometrika 26(4)",
+        1934,
+    ),
     "GRR98": Paper(
         "Rosario Gennaro, Michael O. Rabin, Tal Rabin",
         "Simplified VSS and Fast-Track Multiparty Computations with Applications to Threshold Cryptography",
@@ -46,6 +58,12 @@ PAPERS: dict[str, Paper] = {
         "A Comprehensive Comparison of Multiparty Secure Additions with Differential Privacy",
         "IEEE Transactions on Dependable and Secure Computing 14(5)",
         2017,
+    ),
+    "HRMS10": Paper(
+        "Michael Hay, Vibhor Rastogi, Gerome Miklau, Dan Suciu",
+        "Boosting the Accuracy of Differentially Private Histograms Through Consistency",
+        "Proceedings of the VLDB Endowment 3(1)",
+        2010,
     ),
     "KLNRS11": Paper(
         "Shiva Prasad Kasiviswanathan, Homin K. Lee, Kobbi Nissim, Sofya Raskhodnikova, Adam Smith",
@@ -72,6 +90,12 @@ PAPERS: dict[str, Paper] = {
         2017,
     ),
     "Mironov17": Paper("Ilya Mironov", "Rényi Differential Privacy", "IEEE CSF 2017", 2017),
+    "QYL13": Paper(
+        "Wahbeh Qardaji, Weining Yang, Ninghui Li",
+        "Understanding Hierarchical Methods for Differentially Private Histograms",
+        "Proceedings of the VLDB Endowment 6(14)",
+        2013,
+    ),
     "Shamir79": Paper("Adi Shamir", "How to Share a Secret", "Communications of the ACM 22(11)", 1979),
     "Warner65": Paper(
         "Stanley L. Warner",

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 from proxy import Proxy
 
-from parties.cli.demo import COMITY, free_ports
+from parties.cli.local import COMITY, free_ports
 from parties.governance.approval import approve
 from parties.node.config import read_config, starting_config
 from parties.wire import identity

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from parties.cli.demo import free_ports
+from parties.cli.local import free_ports
 
 USER, PASSWORD = "comity", "s3cret/?#@ word"
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin", "/usr/local/opt/postgresql*/bin")

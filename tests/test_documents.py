@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parties.cli.demo import free_ports
+from parties.cli.local import free_ports
 from parties.cli.reference import markdown
 
 ROOT = Path(__file__).parents[1]

@@ -1,11 +1,12 @@
 """Tables in a PostgreSQL server that runs here."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import postgres
 import pytest
 import source_files
-from home_files import MARKER, N, column, references, table, task_of
+from home_files import COUNT, MARKER, N, column, references, table, task_of
 from source_files import OF, TASK, VIEW, no
 
 from parties.data import home
@@ -13,6 +14,7 @@ from parties.data.database import _without_secrets
 from parties.data.home import DatabaseSource, DataError, check_source, compute
 from parties.data.source import opened
 from protocols.statistics.base import Measure
+from protocols.tables import Unit
 
 STATEMENTS = """
 CREATE SCHEMA s;
@@ -71,6 +73,14 @@ def test_names_and_types_of_its_own(at):
     assert "column m is of a type that only this database has: CAST it" in no(total, at('"Odd; name"', "SELECT * FROM source"))
     uuids = task_of(table(column("u", "category", values=("x",))))
     assert "a column has values that its type in the database does not say: CAST it" in no(uuids, at("many"))
+
+
+def test_a_unit_that_is_not_declared_and_of_a_type_that_files_do_not_have(at):
+    of = table(column("n", "integer", 0, 9), unit=Unit("u", rows=2))
+    private = replace(task_of(of, COUNT, Measure("sum", references(of)[0])), unit=of.unit)
+    source = at("many", "SELECT generate_series(77, 90) AS n, u FROM source")
+    check_source(of, source)
+    assert compute(private, source).tolist() == [2, 18]
 
 
 def test_decimals_are_exact_or_refused(at):

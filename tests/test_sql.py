@@ -722,9 +722,7 @@ def test_where_needs_conditions() -> None:
         ("VAR_POP(§fare > 1)", "VAR_POP needs a number, and fare > 1 is none"),
         ("§MIN(fare)", "MIN is not supported: it would disclose one row's value; HISTOGRAM comes nearest"),
         ("§MAX(fare)", "MAX is not supported"),
-        ("§MEDIAN(fare)", "MEDIAN is not supported: HISTOGRAM(x, lower, upper, bins) comes nearest"),
-        ("§QUANTILE(fare, 0.5)", "quantiles are not supported"),
-        ("QUANTILE_CONT(§fare, 0.5)", "quantiles are not supported"),
+        ("§QUANTILE(fare, 0.5)", "such quantiles are not supported: write MEDIAN(x) or QUANTILE_CONT(x, p), in a query with privacy"),
         (
             "§SUMM(fare)",
             "the function SUMM is not supported in SELECT, which takes group keys and aggregates: did you mean SUM?",

@@ -148,6 +148,16 @@ def test_control_calls_are_accepted_from_the_nodes_own_certificate_alone(alpha, 
     assert _status(load(tmp_path / "alpha"), node) == grpc.StatusCode.UNAUTHENTICATED  # and for that alone
 
 
+def test_an_answer_larger_than_a_frame_reaches_its_company(alpha, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10,000 groups it has more than 1 MiB. (Of two options of one name, gRPC takes the first.)"""
+    _, node, handlers, *_ = alpha
+    large = pb.RunReply(result="x" * (2 * LARGEST_FRAME))
+    monkeypatch.setattr(handlers, "run", lambda request, cancelled: iter([large]))
+    with dial(load(tmp_path / "alpha"), node, 3 * LARGEST_FRAME) as channel:
+        assert list(rpc.PartyStub(channel).Run(pb.RunRequest(query="q"), timeout=5)) == [large]
+    assert _status(load(tmp_path / "alpha"), node, "Run") == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 def test_another_server_at_the_address_is_found_out(alpha, tmp_path: Path) -> None:
     _, node, _, beta, _ = alpha
     other = create(tmp_path / "other", "alpha")

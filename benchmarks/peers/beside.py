@@ -22,7 +22,7 @@ from benchmarks.measure import Line
 from benchmarks.peers.party import Job
 from benchmarks.worker import WARM_UPS
 from mpc.errors import ComityError
-from parties.cli.demo import free_ports
+from parties.cli.local import free_ports
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,13 +2,9 @@
 
 import json
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mpc.errors import ComityError
+from parties.cli.local import COMITY, free_ports, make_interruptible, nodes
 from parties.cli.plot import plot
 from parties.cli.run import run_on_node
 from parties.cli.table import console, print_assumptions, print_disclosed, text
@@ -28,8 +25,6 @@ from parties.spec.load import Spec, load
 HOLDERS = {"united": "flights", "jetblue": "flights", "delta": "flights", "weather": "weather"}
 NODES = (*HOLDERS, "dealer")
 ASKING = "united"
-COMITY = (sys.executable, "-m", "parties.cli.main")
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
@@ -40,8 +35,7 @@ def demo(format_: str) -> None:
     Writes out/demo (the companies' folders, the spec) and out/*.png. Exit status 1 when an answer differs by more than
     its stated bound.
     """
-    for number in SIGNALS:
-        signal.signal(number, _interrupt)
+    make_interruptible()
     out = Path("out")
     folder = out / "demo"
     shutil.rmtree(folder, ignore_errors=True)
@@ -52,7 +46,10 @@ def demo(format_: str) -> None:
     sources = {
         name: {table: TableSource(folder / name / f"{name}.parquet", None)} for name, table in HOLDERS.items()
     }
-    with _nodes(folder, say):
+    say.print("\n4. Each company starts its node", style="bold")
+    for name in NODES:
+        say.print(f"$ comity node {folder / name}")
+    with nodes([folder / name for name in NODES], lambda node: [*COMITY, "node", str(node)]):
         for query in spec.plans:
             result, differ = _compare(query, spec, folder / ASKING, sources, say)
             results.append({**result, **differ})
@@ -69,33 +66,6 @@ def demo(format_: str) -> None:
     if wrong:
         raise ComityError(f"differs from the pooled answer by more than its bound: {', '.join(wrong)}")
     say.print(f"all {len(results)} answers equal those on the pooled data, within their bounds")
-
-
-def _interrupt(number: int, frame: object) -> None:
-    _ignore_signals()
-    raise KeyboardInterrupt
-
-
-def _ignore_signals() -> None:
-    """A second Ctrl-C must not leave a node behind. (A handler of our own would not last: Python takes it away while it
-    shuts down, and the signal would kill this process then.)"""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-@contextmanager
-def _held_back() -> Iterator[None]:
-    """Signals wait: within, a process is started, and nobody knows of it yet."""
-    waiting: list[int] = []
-    for number in SIGNALS:
-        signal.signal(number, lambda number, _: waiting.append(number))
-    try:
-        yield
-    finally:
-        for number in SIGNALS:
-            signal.signal(number, _interrupt)
-    if waiting:
-        _interrupt(waiting[0], None)
 
 
 def _example() -> Path:
@@ -145,48 +115,6 @@ def _all(commands: Sequence[Sequence[object]], say: Console) -> list[str]:
         say.print(f"$ comity {' '.join(map(str, command))}")
     with say.status("working"), ThreadPoolExecutor(4) as pool:
         return list(pool.map(one, commands))
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
-@contextmanager
-def _nodes(folder: Path, say: Console) -> Iterator[None]:
-    """The five nodes as processes of their own, gone at the end in any case."""
-    say.print("\n4. Each company starts its node", style="bold")
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
-        for name in NODES:
-            say.print(f"$ comity node {folder / name}")
-            with (folder / name / "node.log").open("wb") as log, _held_back():
-                processes.append(subprocess.Popen([*COMITY, "node", str(folder / name)], stderr=log))
-        yield
-    finally:
-        try:
-            _ignore_signals()
-        finally:  # a signal that came just before
-            _stop(processes)
-    for number in SIGNALS:
-        signal.signal(number, _interrupt)
-
-
-def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _compare(

@@ -18,6 +18,7 @@ COMMANDS = {
     "run": ("parties.cli.run", "Run QUERY of the approved spec, through this company's own node."),
     "budget": ("parties.cli.budget", "What this company's node has spent of its privacy budget, and what is left."),
     "demo": ("parties.cli.demo", "Run the flights example: five nodes, five queries."),
+    "audit-privacy": ("parties.cli.audit", "Measure how much answers with noise give away, beside what is claimed."),
     "bench": ("parties.cli.bench", "Measure what Comity costs on this machine."),
 }
 """Each command's module, and what `comity --help` says of it without importing that."""
@@ -30,7 +31,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[name][0]), name)
+        command = getattr(importlib.import_module(COMMANDS[name][0]), name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 

@@ -15,7 +15,7 @@ from parties.node.config import BudgetStanza, EngineStanza, NodeFile
 from parties.node.config import TableStanza as NodeTable
 from parties.spec import models, sql
 from protocols.expression import Number
-from protocols.statistics import ALL, histogram
+from protocols.statistics import ALL, histogram, quantile
 from protocols.statistics.base import Statistic
 from protocols.tables import GROUPABLE_VALUES
 
@@ -127,11 +127,15 @@ def _sql() -> Iterator[str]:
         for name in statistic.names:
             forms = [f"`{name}(x)`", *([f"`{name}(*)`"] if statistic.takes_star else [])]
             yield f"| {', '.join(forms)} | {statistic.discloses} | {_over_nothing(statistic, name)} |"
+    yield f"| `{quantile.MEDIAN}(x)`, `{quantile.QUANTILE}(x, p)` | {quantile.Quantile.discloses} | NULL, or noise |"
     yield f"| `{histogram.NAME}(x, lower, upper, bins)` | the count of each bin | 0 |"
     yield from ("", "`VAR_SAMP` and `STDDEV_SAMP` are NULL over a single value, too.")
     yield from ("", *(
         f"`{histogram.NAME}` stands alone in its SELECT, and gives the columns {', '.join(f'`{c}`' for c in histogram.COLUMNS)}: a row a bin "
         "(`[a, b)`, the last one closed), and a first and a last row for what lies outside. NULLs are not counted.",
+        "",
+        f"`{quantile.MEDIAN}` and `{quantile.QUANTILE}` (p from 0 to 1) need `privacy`. Beside them a query may have more quantiles of the same x, "
+        f"and `COUNT(x)`. x is told apart in up to {quantile.LEAVES:,} steps between its bounds, {quantile.ALL_LEAVES:,} in all groups together.",
         "",
         "What is not supported is refused with its place; some of it with the nearest thing that is:",
         "",

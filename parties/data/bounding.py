@@ -8,9 +8,10 @@ if its unit is NULL. Nothing is counted or refused.
 
 Units. Of the rows for which the conditions hold, in cells of the answer, each unit keeps the first `unit.groups` cells, in
 an order that a hash of the unit and the cell gives, and in each the first `unit.rows` rows, in an order that a hash of the
-unit and of all that the task uses of the row gives. A row counts also if what it adds is NULL, so 0. Equal
-hashes are told apart by what is added, so the totals depend neither on the order of rows nor does what one unit adds on
-any other unit. (The choice is by value: of rows that are alike in all that the task uses, the first comes with the others.)
+unit and of all that the task uses of the row gives. All leaves of a tree of intervals count as one cell here. A row counts
+also if what it adds is NULL, so 0. Equal hashes are told apart by what is added, so the totals depend neither on the order
+of rows nor does what one unit adds on any other unit. (The choice is by value: of rows that are alike in all that the task
+uses, the first comes with the others.)
 
 Totals. What a row adds is proven to fit its type by the bounds alone. A sum of 64-bit integers cannot overflow the 128
 bits that the engine adds them in before 2^64 rows, and wider integers are added in two parts. Totals beyond what
@@ -36,7 +37,7 @@ _SEED = "comity: contribution bounding, version 1"
 _PART = 1 << 63
 
 # names with # cannot be those of columns
-_UNIT, _CELL, _ORDER, _PLACE, _FIRST, _CELLS = "#unit", "#cell", "#order", "#place", "#first", "#cells"
+_UNIT, _CELL, _ORDER, _PLACE, _FIRST, _GROUPS = "#unit", "#cell", "#order", "#place", "#first", "#groups"
 
 
 def clamping(table: Table) -> Table:
@@ -61,7 +62,7 @@ def aggregate_bounded(
     values = {f"#value{number}": part for number, part in enumerate(part for parts in added for part in parts)}
     rows = _in_cells(task, task.unit, encoded, values)
     if task.unit.key is not None:
-        rows = _taken(rows, task.unit, task.cells, list(values))
+        rows = _taken(rows, task.unit, task, list(values))
     totals = [exp.Count(this=exp.Star()), *(exp.Sum(this=column(name)) for name in values)]
     query = _select([column(_CELL), *totals], rows).group_by(column(_CELL), copy=False)
 
@@ -88,7 +89,7 @@ def _in_cells(task: HomeTask, unit: Unit, encoded: Mapping[str, Encoded], added:
     rows = _select([exp.Literal.number(1), *who, *values], fit)
 
     new = {_CELL: _cell(task.keys), **added}
-    if who and added:
+    if who and (added or task.groups < task.cells):
         new[_ORDER] = _hash([*who, *(column(item.declared.name) for item in items)])
     named = [exp.alias_(expression, name, quoted=True) for name, expression in new.items()]
     placed = _select([*(item.copy() for item in who), *named], rows, [render(node) for node in task.where])
@@ -107,24 +108,29 @@ def _from(selected: Sequence[exp.Expr], rows: exp.Expression, conditions: Sequen
     return query.where(all_of(conditions), copy=False) if conditions else query
 
 
-def _taken(rows: exp.Select, unit: Unit, cells: int, added: Sequence[str]) -> exp.Select:
-    """Those of a unit's rows that are taken. One sort puts each unit's cells, and each cell's rows, in their order."""
+def _taken(rows: exp.Select, unit: Unit, task: HomeTask, added: Sequence[str]) -> exp.Select:
+    """Those of a unit's rows that are taken. One sort puts each unit's groups, and each group's rows, in their order. A group is
+    a cell, or all leaves of a tree together."""
     by_row = [column(_ORDER), *map(column, added)] if added else []
-    if unit.groups >= cells:
-        places = {_PLACE: _window(exp.RowNumber(), [column(_UNIT), column(_CELL)], by_row)}
+    group, leaves = column(_CELL), task.cells // task.groups
+    if leaves > 1:
+        group = exp.Paren(this=exp.IntDiv(this=column(_CELL), expression=integer(leaves)))
+        by_row = [column(_ORDER), *map(column, added), column(_CELL)]
+    if unit.groups >= task.groups:
+        places = {_PLACE: _window(exp.RowNumber(), [column(_UNIT), group], by_row)}
         place: exp.Expression = column(_PLACE)
         are_first: list[exp.Expression] = [exp.LTE(this=place, expression=integer(unit.rows))]
     else:
-        of, by_cell = [column(_UNIT)], [_hash([column(_UNIT), column(_CELL)]), column(_CELL)]
+        of, by_group = [column(_UNIT)], [_hash([column(_UNIT), group]), group]
         places = {
-            _PLACE: _window(exp.RowNumber(), of, [*by_cell, *by_row]),
-            _FIRST: _window(exp.Anonymous(this="rank"), of, by_cell),
-            _CELLS: _window(exp.Anonymous(this="dense_rank"), of, by_cell),
+            _PLACE: _window(exp.RowNumber(), of, [*by_group, *by_row]),
+            _FIRST: _window(exp.Anonymous(this="rank"), of, by_group),
+            _GROUPS: _window(exp.Anonymous(this="dense_rank"), of, by_group),
         }
-        place = exp.Sub(this=column(_PLACE), expression=column(_FIRST))  # in the cell, from 0
+        place = exp.Sub(this=column(_PLACE), expression=column(_FIRST))  # in the group, from 0
         are_first = [
             exp.LT(this=exp.Paren(this=place), expression=integer(unit.rows)),
-            exp.LTE(this=column(_CELLS), expression=integer(unit.groups)),
+            exp.LTE(this=column(_GROUPS), expression=integer(unit.groups)),
         ]
     named = [exp.alias_(window, name, quoted=True) for name, window in places.items()]
     return _select([exp.Star()], _select([exp.Star(), *named], rows), are_first)

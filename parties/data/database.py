@@ -39,10 +39,11 @@ def batches(
         schema = rows.schema()
         names = names_there(source, table, list(schema.names))
         _check_types(source, {name: schema[own] for name, own in names.items()})
-        # a file has no UUID; whose a row is, its text says as well
-        query = rows.select(**{
-            name: rows[own].cast("string") if schema[own].is_uuid() else rows[own] for name, own in names.items()
-        })
+        selected = {name: rows[own] for name, own in names.items()}
+        for name in names.keys() - table.columns.keys():
+            if schema[names[name]].is_uuid():  # the file has none; whose a row is, its text says as well
+                selected[name] = selected[name].cast("string")
+        query = rows.select(**selected)
         to_batches = SQLBackend.to_pyarrow_batches if backend.name in _THROUGH_PANDAS else type(backend).to_pyarrow_batches
         reader = to_batches(backend, query if limit is None else query.limit(limit), chunk_size=_BATCH)
         yield reader.schema, reader

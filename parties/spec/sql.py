@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from math import prod
 from typing import Literal, NoReturn
 
@@ -38,7 +39,7 @@ from protocols.expression import (
 )
 from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
 from protocols.planning.task import Key
-from protocols.statistics import BY_NAME, histogram
+from protocols.statistics import BY_NAME, histogram, quantile
 from protocols.tables import GROUPABLE_VALUES, Table, days, microseconds
 
 DIALECT = "duckdb"
@@ -57,6 +58,8 @@ NAMES: dict[type[exp.Expr], str] = {
     exp.Stddev: "STDDEV_SAMP",
     exp.StddevSamp: "STDDEV_SAMP",
     exp.StddevPop: "STDDEV_POP",
+    exp.Median: quantile.MEDIAN,
+    exp.PercentileCont: quantile.QUANTILE,
 }
 IN_JOIN = ("COUNT", "SUM", "AVG")
 ARITHMETIC: dict[type[exp.Expr], ArithmeticOperator] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*"}
@@ -84,6 +87,7 @@ HINTS = {
     "db": "a table is named alone, without catalog or schema",
     "catalog": "a table is named alone, without catalog or schema",
 }
+OTHER_QUANTILES = "such quantiles are not supported: write MEDIAN(x) or QUANTILE_CONT(x, p), in a query with privacy"
 NODE_HINTS: dict[type[exp.Expr], str] = {
     exp.Div: "division is not supported at home: multiply instead, or divide the answer's columns afterwards",
     exp.IntDiv: "division is not supported at home: multiply instead, or divide the answer's columns afterwards",
@@ -106,11 +110,10 @@ NODE_HINTS: dict[type[exp.Expr], str] = {
     exp.Coalesce: "COALESCE is not supported: write CASE WHEN x IS NULL THEN 0 ELSE x END",
     exp.Placeholder: "parameters are not supported: write the value",
     exp.Parameter: "parameters are not supported: write the value",
-    exp.Quantile: "quantiles are not supported: HISTOGRAM(x, lower, upper, bins) comes nearest",
-    exp.PercentileCont: "quantiles are not supported: HISTOGRAM(x, lower, upper, bins) comes nearest",
-    exp.PercentileDisc: "quantiles are not supported: HISTOGRAM(x, lower, upper, bins) comes nearest",
-    exp.ApproxQuantile: "quantiles are not supported: HISTOGRAM(x, lower, upper, bins) comes nearest",
-    exp.Median: "MEDIAN is not supported: HISTOGRAM(x, lower, upper, bins) comes nearest",
+    exp.Quantile: OTHER_QUANTILES,
+    exp.PercentileDisc: OTHER_QUANTILES,
+    exp.ApproxQuantile: OTHER_QUANTILES,
+    exp.WithinGroup: "WITHIN GROUP is not supported: write QUANTILE_CONT(x, p), in a query with privacy",
     exp.Min: "MIN is not supported: it would disclose one row's value; HISTOGRAM comes nearest",
     exp.Max: "MAX is not supported: it would disclose one row's value; HISTOGRAM comes nearest",
 }
@@ -385,10 +388,12 @@ class _Reader:
             if alias:
                 self.fail(item, f"HISTOGRAM has columns of its own ({', '.join(histogram.COLUMNS)}): no AS")
             return self.histogram(item)
+        if function in quantile.NAMES:
+            return self.quantile(item, function, alias)
         if function is None or function not in BY_NAME:
-            if not isinstance(item, exp.Window | exp.Filter) and any(self.function(part) for part in item.walk()):
+            if not isinstance(item, exp.Window | exp.Filter | exp.WithinGroup) and any(self.function(part) for part in item.walk()):
                 self.fail(item, "nothing is computed around an aggregate: select the aggregates, and compute with the answer")
-            self.refuse(item, "in SELECT, which takes group keys and aggregates", (*BY_NAME, histogram.NAME))
+            self.refuse(item, "in SELECT, which takes group keys and aggregates", (*BY_NAME, *quantile.NAMES, histogram.NAME))
         return self.aggregate(item, function, alias)
 
     def function(self, node: exp.Expr) -> str | None:
@@ -411,16 +416,38 @@ class _Reader:
             argument = self.row(arguments[0])
             if self.shared is not None and function == "COUNT":
                 self.fail(item, "in a join only COUNT(*) counts: exclude NULLs with WHERE x IS NOT NULL")
-            if argument.type != "number" and function != "COUNT":
-                forms = {"date": f"write {argument} - DATE '2000-01-01', which is a number of days"}
-                form = forms.get(argument.type, "write CASE WHEN ... THEN 1 ELSE 0 END")
-                self.fail(arguments[0], f"{function} needs a number, and {argument} is none: {form}")
+            if function != "COUNT":
+                self.check_number(arguments[0], argument, function)
         elif not statistic.takes_star:
             self.fail(item, f"{function}(*) is nothing: name a column")
         elif any(arguments[0].args.values()):
             self.fail(arguments[0], NODE_HINTS[exp.Star])
         text = "*" if argument is None else argument
         return StatisticOutput(alias or f"{function.lower()}({text})", statistic, function, argument)
+
+    def check_number(self, node: exp.Expr, argument: Node, function: str) -> None:
+        if argument.type != "number":
+            forms = {"date": f"write {argument} - DATE '2000-01-01', which is a number of days"}
+            form = forms.get(argument.type, "write CASE WHEN ... THEN 1 ELSE 0 END")
+            self.fail(node, f"{function} needs a number, and {argument} is none: {form}")
+
+    def quantile(self, item: exp.Expr, function: str, alias: str) -> StatisticOutput:
+        """Whether the query has privacy, which it needs, is seen when it is planned."""
+        self.only(item, "this", "expression")
+        if self.shared is not None:
+            self.fail(item, f"{function} is not supported in a join: {', '.join(IN_JOIN)} are")
+        if isinstance(item.this, exp.Star):
+            self.fail(item, f"{function}(*) is nothing: name a column")
+        argument = self.row(item.this)
+        self.check_number(item.this, argument, function)
+        name, p = f"{function.lower()}({argument})", Fraction(1, 2)
+        if function == quantile.QUANTILE:
+            literal = item.expression
+            number = self.number(literal, 1) if isinstance(literal, exp.Literal) and not literal.is_string else None
+            if number is None or number.value > 10**number.scale:
+                self.fail(item, "write QUANTILE_CONT(x, p), p a number from 0 to 1, such as QUANTILE_CONT(delay, 0.9)")
+            name, p = f"quantile_cont({argument}, {number})", Fraction(number.value, 10**number.scale)
+        return StatisticOutput(alias or name, quantile.Quantile(p), function, argument)
 
     def histogram(self, item: exp.Expr) -> Bin:
         self.only(item, "this", "expressions")

@@ -36,7 +36,6 @@ OWN_CALLS = 32
 SERVICE = pb.DESCRIPTOR.services_by_name["Party"].full_name
 
 _COMMON = [
-    ("grpc.max_receive_message_length", LARGEST_FRAME),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -46,6 +45,7 @@ _COMMON = [
 ]
 _SERVER = [
     *_COMMON,
+    ("grpc.max_receive_message_length", LARGEST_FRAME),
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.server_handshake_timeout_ms", 10_000),

@@ -17,7 +17,8 @@ from protocols.planning.privacy import Noise
 from protocols.planning.query import KeyOutput, StatisticOutput
 from protocols.planning.randomised_response import DIGITS
 from protocols.statistics import histogram
-from protocols.statistics.base import Noisy, PrivateStatistic, Value, decimal, half_ulp
+from protocols.statistics.base import Estimate, Noisy, PrivateStatistic, Value, decimal, half_ulp
+from protocols.statistics.quantile import Quantile, Tree, fit, levels, rank_variances, read
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,22 @@ def prepare(ctx: Context, plan: Plan) -> None:
 
 
 def draw_noise(plan: Plan, me: str, stream: Stream) -> Array | None:
-    """The noise that party `me` adds, as integers: for each opened total one a cell, in the order of `plan.layout`; of
+    """The noise that party `me` adds, as integers: for each opened total one a value, in the order of `plan.layout`; of
     randomised response the key of its choices. None where it adds none. To be drawn before anything is computed at home, so
     that its time tells nothing of it."""
     if me not in plan.adding:
         return None
-    return np.concatenate([noise.draw(plan.cells, stream) for noise in plan.noise])
+    return np.concatenate([noise.draw(size, stream) for noise, size in zip(plan.noise, plan.sizes, strict=True)])
 
 
 def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None) -> Array | None:
     """The integers that this party shares in `execute`; None where it shares nothing. `home[k]` is this company's vector for
     task k, None where it holds no such table. Of a single table the noise is in the totals themselves; in a join it comes
-    after them. By randomised response none is shared without it."""
+    after them. By randomised response none is shared without it. The counts of a tree's leaves are added up to those of its upper
+    levels here."""
     vectors = [vector for vector in home if vector is not None]
+    if plan.tree is not None:
+        vectors = [levels(plan.tree, vector, plan.tasks[0].table.max_rows) for vector in vectors]
     if plan.response is not None and vectors:
         if noise is None:
             raise ValueError("exact counts, which randomised response is to replace, are not shared: draw_noise comes first")
@@ -60,14 +64,14 @@ def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None)
         vectors.append(noise)
     elif noise is not None:
         (vector,) = vectors
-        vectors = [vector.astype(object) * np.repeat(_units(plan), plan.cells) + noise]
+        vectors = [vector.astype(object) * np.repeat(_units(plan), plan.sizes) + noise]
     return np.concatenate(vectors) if vectors else None
 
 
 def execute(
     ctx: Context, plan: Plan, mine: Array | None, phase: Callable[[str], None] = lambda name: None
 ) -> list[list[int]] | None:
-    """The opened totals (`plan.opened` by cell, then each of `plan.adjustments`) at a receiver; None elsewhere.
+    """The opened totals (`plan.opened` by cell, in it by node of a tree, then each of `plan.adjustments`) at a receiver; None elsewhere.
 
     `mine` are this party's `inputs`. `phase` hears "share", "compute" and "open". Discloses `plan.disclosures`; costs
     `plan.cost`.
@@ -84,7 +88,9 @@ def execute(
     if values is None:
         return None
     cells, counts = values
-    return [*cells.reshape(len(plan.opened), -1)[:, _places(plan)].tolist(), *([count] for count in counts.tolist())]
+    places = _places(plan)
+    totals_of = (part.reshape(plan.cells, -1)[places] for part in np.split(cells, np.cumsum(plan.sizes)[:-1]))
+    return [*(total.reshape(-1).tolist() for total in totals_of), *([count] for count in counts.tolist())]
 
 
 def _units(plan: Plan) -> Array:
@@ -98,11 +104,11 @@ def _totals(plan: Plan, shares: dict[int, Share]) -> tuple[list[Share], Share, S
     start = dict.fromkeys(shares, 0)
     totals, adjusted = [], []
     for task in plan.tasks:
-        parts = []
+        parts, size = [], task.size if plan.tree is None else plan.values_opened
         for holder in map(plan.party, task.table.holders):
-            parts.append(shares[holder][start[holder] : start[holder] + task.size])
-            start[holder] += task.size
-        total, cells = reduce(add, parts), len(task.measures) * task.cells
+            parts.append(shares[holder][start[holder] : start[holder] + size])
+            start[holder] += size
+        total, cells = reduce(add, parts), size - len(task.adjustments)
         totals.append(total[:cells])
         adjusted.append(total[cells:])
     noise = [shares[party][start[party] :] for party in map(plan.party, plan.adding)] if plan.products else []
@@ -136,8 +142,7 @@ def _places(plan: Plan) -> Array:
 
 def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
     """The table that the query selects, one row a cell in declared order."""
-    noisy = [noise.read(cells) for noise, cells in zip(plan.noise, opened, strict=False)]
-    rounded = 0.5 / 10**DIGITS if plan.response is not None else 0
+    noisy = [] if plan.tree is not None else [noise.read(cells) for noise, cells in zip(plan.noise, opened, strict=False)]
     if plan.query.histogram is not None:
         edges = histogram.edges(plan.query.histogram)
         bounds = [abs(edge) for pair in edges for edge in pair if isinstance(edge, float)]
@@ -145,11 +150,12 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
         counts = noisy[0] if noisy else [Noisy(count, 0, 0) for count in opened[0]]
         bins = tuple((*edge, decimal(count.value, count.digits)) for edge, count in zip(edges, counts, strict=True))
         return Answer(
-            histogram.COLUMNS, bins, (bound, bound, rounded), tuple((None, None, count.deviation) for count in counts) if noisy else ()
+            histogram.COLUMNS, bins, (bound, bound, _rounded(plan)), tuple((None, None, count.deviation) for count in counts) if noisy else ()
         )
     select = plan.query.select
     keys = [key.expression for key in plan.keys]
     uses = iter(plan.uses)
+    fitted = _from_tree(plan, plan.tree, opened) if plan.tree is not None else {}
     made_of = [(keys.index(output.key),) if isinstance(output, KeyOutput) else next(uses) for output in select]
     rows: list[tuple[Value, ...]] = []
     errors: list[tuple[float | None, ...]] = []
@@ -161,12 +167,16 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                 code = codes[places[0]]
                 row.append(output.key.column.value(code) if code < output.key.column.size else None)
                 row_errors.append(None)
+            elif plan.tree is not None:
+                row.append(fitted[output][cell].value)
+                row_errors.append(fitted[output][cell].standard_error)
             elif plan.noise:
                 assert isinstance(output.statistic, PrivateStatistic)  # else it would not have been planned
                 estimate = output.statistic.estimate(output.function, output.argument, [noisy[k][cell] for k in places])
                 row.append(estimate.value)
                 row_errors.append(estimate.standard_error)
             else:
+                assert not isinstance(output.statistic, Quantile)  # it has a tree
                 values = [opened[place][cell] for place in places]
                 row.append(output.statistic.finish(output.function, output.argument, values))
         rows.append(tuple(row))
@@ -174,9 +184,41 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
     return Answer(
         tuple(output.name for output in select),
         tuple(rows),
-        tuple(
-            output.statistic.error_bound(output.function, output.argument, plan.rows) + rounded if isinstance(output, StatisticOutput) else 0
-            for output in select
-        ),
+        tuple(_error_bound(plan, output) for output in select),
         tuple(errors) if plan.noise else (),
     )
+
+
+def _error_bound(plan: Plan, output: KeyOutput | StatisticOutput) -> float:
+    if isinstance(output, KeyOutput):
+        return 0
+    if isinstance(output.statistic, Quantile):
+        return plan.tree.error_bound if plan.tree is not None else 0
+    return output.statistic.error_bound(output.function, output.argument, plan.rows) + _rounded(plan)
+
+
+def _rounded(plan: Plan) -> float:
+    """By how much estimates from randomised response are off for being decimals."""
+    return 0.5 / 10**DIGITS if plan.response is not None else 0
+
+
+def _from_tree(plan: Plan, tree: Tree, opened: Sequence[Sequence[int]]) -> dict[StatisticOutput, list[Estimate]]:
+    """By group, each quantile, and the count of the values that they are of."""
+    added = [noise for noise in plan.noise if isinstance(noise, Noise)]
+    counts = [
+        np.array([value / 10**noise.digits for value in level]).reshape(plan.cells, -1)
+        for level, noise in zip(opened, added, strict=True)
+    ]
+    variances = [noise.deviation**2 for noise in added]
+    leaves = fit(counts, variances)
+    estimates = {}
+    for output in plan.query.select:
+        if isinstance(output, StatisticOutput):
+            if isinstance(output.statistic, Quantile):
+                p = output.statistic.p
+                deviations = np.sqrt(rank_variances(tree.sizes, variances, float(p)))
+                estimates[output] = [read(tree, group, deviations, p) for group in leaves]
+            else:
+                deviation = float(np.sqrt(rank_variances(tree.sizes, variances, 0)[-1]))
+                estimates[output] = [Estimate(float(group.sum()), deviation) for group in leaves]
+    return estimates

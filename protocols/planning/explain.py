@@ -1,7 +1,7 @@
 """What a plan will do, in words: for the person who decides whether it may."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from protocols.accounting import epsilon
 from protocols.expression import Number
@@ -11,6 +11,7 @@ from protocols.planning.query import StatisticOutput
 from protocols.planning.randomised_response import WORDS
 from protocols.statistics import histogram
 from protocols.statistics.base import Noisy, PrivateStatistic
+from protocols.statistics.quantile import FANOUT, Quantile, Tree, rank_variances
 from protocols.tables import Table
 
 REPORTED_DELTA = 1e-6
@@ -123,6 +124,8 @@ def expected_errors(plan: Plan) -> list[tuple[str, str, str, str, str]]:
     if plan.query.histogram is not None:
         figures = [f"{deviation:.4g}" for (deviation,) in kinds]
         return [(histogram.COLUMNS[-1], "in every bin", figures[0], figures[1], figures[2])]  # of one table: there is a local one
+    if plan.tree is not None:
+        return list(_tree_errors(plan, plan.tree, kinds))
     listed = []
     for output, places in zip(
         (output for output in plan.query.select if isinstance(output, StatisticOutput)), plan.uses, strict=True
@@ -134,6 +137,31 @@ def expected_errors(plan: Plan) -> list[tuple[str, str, str, str, str]]:
                 where = f"in a cell of {rows:,} rows" if depends else "in every cell"
                 listed.append((output.name, where, ours, central, "".join(alone)))
     return listed
+
+
+def _tree_errors(plan: Plan, tree: Tree, kinds: Sequence[Sequence[float]]) -> Iterator[tuple[str, str, str, str, str]]:
+    """Of a count its own; of a quantile that of the rank of the value that is given, on average over the bounds, and what that
+    is in values where rows are spread evenly. `kinds` are the deviations of all levels: ours, central, local."""
+    variances = [[deviation**2 for deviation in levels] for levels in kinds]
+    width = (tree.argument.upper - tree.argument.lower) / 10**tree.argument.scale
+
+    def said(errors: Sequence[float]) -> tuple[str, str, str]:
+        ours, central, local = (f"{error:.4g}" for error in errors)
+        return ours, central, local
+
+    for output in plan.query.select:
+        if not isinstance(output, StatisticOutput):
+            continue
+        if not isinstance(output.statistic, Quantile):
+            yield output.name, "in every cell", *said([math.sqrt(rank_variances(tree.sizes, of, 0)[-1]) for of in variances])
+            continue
+        p = float(output.statistic.p)
+        errors = [math.sqrt(rank_variances(tree.sizes, of, p).mean()) for of in variances]
+        yield output.name, "ranks, in every cell", *said(errors)
+        for rows in (1_000, 10_000, 100_000):
+            if rows <= plan.rows:
+                where = f"in a cell of {rows:,} rows spread evenly over the bounds"
+                yield output.name, where, *said([min(error / rows, 1.0) * width for error in errors])
 
 
 def _error(output: StatisticOutput, deviations: Sequence[float], rows: int) -> float:
@@ -158,7 +186,11 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
             if column.kind == "float"
         )
         text += "".join(f"; the number of {adjustment}" for adjustment in task.adjustments)
-        described.append((", ".join(task.table.holders), text, f"{task.size:,} numbers"))
+        size = task.size
+        if plan.tree is not None and len(plan.tree.sizes) > 1:
+            size = plan.values_opened
+            text += f"; and what every {FANOUT} neighbouring bins have together, and so on up"
+        described.append((", ".join(task.table.holders), text, f"{size:,} numbers"))
     return described
 
 

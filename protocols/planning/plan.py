@@ -32,6 +32,7 @@ from protocols.planning.randomised_response import RandomisedResponse, plan_resp
 from protocols.planning.task import Adjustment, HomeTask, Key
 from protocols.statistics import BY_NAME
 from protocols.statistics.base import Measure, PrivateStatistic
+from protocols.statistics.quantile import FEWEST, NAMES, Quantile, Tree, tree_of
 from protocols.tables import Table, Unit
 
 HOME_LIMIT = 1 << 126
@@ -73,7 +74,8 @@ class Plan:
     `products[k]` are the measures of the two tasks whose cells are multiplied and added up to `opened[k]`: the tasks'
     first keys are the joined one, and all others groups. `ranges` are the proven largest magnitudes, in words and as
     numbers. Where the query asks for privacy, `noise[k]` is added to `opened[k]`; or `opened` is one count, and `noise`
-    one randomised response by which all are reported that it counts."""
+    one randomised response by which all are reported that it counts. Where it asks for quantiles, `opened[k]` is level k of
+    `tree`, group by group."""
 
     query: Query
     security: Security
@@ -85,6 +87,7 @@ class Plan:
     products: tuple[tuple[int, int], ...]
     ranges: tuple[tuple[str, int], ...]
     noise: tuple[Noise | RandomisedResponse, ...] = ()
+    tree: Tree | None = None
 
     @property
     def response(self) -> RandomisedResponse | None:
@@ -95,6 +98,13 @@ class Plan:
     def cells(self) -> int:
         """Cells of the answer."""
         return prod(key.size for key in self.keys)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many values each of `opened` has."""
+        if self.tree is not None:
+            return tuple(self.cells * nodes for nodes in self.tree.sizes)
+        return (self.cells,) * len(self.opened)
 
     @property
     def layout(self) -> tuple[Key, ...]:
@@ -128,7 +138,7 @@ class Plan:
 
     @property
     def values_opened(self) -> int:
-        return len(self.opened) * self.cells + len(self.adjustments)
+        return sum(self.sizes) + len(self.adjustments)
 
     @property
     def triples(self) -> str | None:
@@ -157,12 +167,13 @@ class Plan:
 
     @property
     def shapes(self) -> dict[PartyId, Shape]:
-        """How many values each party shares: the vectors of its tasks, end to end, and in a join its noise."""
+        """How many values each party shares: the vectors of its tasks, end to end, and in a join its noise; or the levels of
+        a tree."""
         widths: dict[PartyId, int] = {}
         for task in self.tasks:
             for holder in task.table.holders:
                 party = self.party(holder)
-                widths[party] = widths.get(party, 0) + task.size
+                widths[party] = widths.get(party, 0) + (task.size if self.tree is None else self.values_opened)
         if self.products:
             for party in map(self.party, self.adding):
                 widths[party] = widths.get(party, 0) + len(self.opened) * self.cells
@@ -186,6 +197,10 @@ class Plan:
             suffix += f" over {shared.name} joined with {owned.name}"
         if self.noise:
             suffix += ", with noise" if self.response is None else ", as reported by randomised response"
+        if self.tree is not None:
+            what = "the number of rows in each of {} intervals of " + f"{self.tree.argument}{suffix}"
+            levels = zip(self.tree.sizes, self.sizes, strict=True)
+            return tuple(Disclosure(what.format(f"{nodes:,}"), cells, receivers) for nodes, cells in levels)
         listed = [Disclosure(f"{measure}{suffix}", self.cells, receivers) for measure in self.opened]
         if self.response is not None:  # what the guarantee is not about
             listed.append(Disclosure(f"the exact number of rows of {shared.name} that count", 1, receivers, implied=True))
@@ -256,13 +271,15 @@ class Plan:
         outputs = [(output.name, *_use(output)) for output in self.query.select]
         return hashlib.sha256(repr((
             "comity plan 1", self.query.name, self.security, self.scheme.name, self.scheme.algebra.name, self.keys, self.tasks,
-            self.opened, self.uses, self.products, outputs, self.query.receivers, self.query.privacy, self.noise,
+            self.opened, self.uses, self.products, outputs, self.query.receivers, self.query.privacy, self.noise, self.tree,
         )).encode()).hexdigest()  # fmt: skip
 
 
 def _use(output: KeyOutput | StatisticOutput) -> tuple[str, str]:
     if isinstance(output, KeyOutput):
         return "", f"{output.key.table}.{output.key}"
+    if isinstance(output.statistic, Quantile):
+        return output.function, f"{output.argument}, {output.statistic.p}"
     return output.function, str(output.argument)
 
 
@@ -272,21 +289,25 @@ def plan_query(query: Query, security: Security) -> Plan:
     opened: list[Measure] = []
     uses = []
     weights: dict[int, int] = {}
+    keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
+    tree = _tree(query, prod(key.size for key in keys), known)
     for output in query.select:
-        if isinstance(output, StatisticOutput):
+        if isinstance(output, StatisticOutput) and tree is None:
             listed = _measures(query.privacy, output)
             uses.append(tuple(_index(opened, _plain(measure, known)) for measure in listed))
             weight = 1 if query.privacy is None else query.privacy.weight(output.name)
             weights |= {place: max(weights.get(place, 0), weight) for place in uses[-1]}
     if query.histogram is not None:
-        opened, weights = [Measure("count", None)], {0: 1}
-
-    keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
-    if query.histogram is not None:
-        keys = (Key(query.histogram),)
+        opened, weights, keys = [Measure("count", None)], {0: 1}, (Key(query.histogram),)
+    if tree is not None:
+        opened = [Measure("count", None)] * len(tree.sizes)
+        uses = [tuple(range(len(opened))) for output in query.select if isinstance(output, StatisticOutput)]
+        weights = dict.fromkeys(range(len(opened)), 1)
     products: list[tuple[int, int]] = []
     if len(query.tables) == 2:
         tasks, products = _join_tasks(query, keys, opened, known)
+    elif tree is not None:
+        tasks = (HomeTask(query.tables[0], query.where, (*keys, Key(tree.leaf)), (opened[0],)),)
     else:
         tasks = (HomeTask(query.tables[0], query.where, keys, tuple(opened)),)
     noise: tuple[Noise | RandomisedResponse, ...] = ()
@@ -300,9 +321,10 @@ def plan_query(query: Query, security: Security) -> Plan:
     for task in tasks:
         _check_home(task)
     ranges = _ranges(tasks, products, opened)
-    ranges += _noisy_ranges(products, opened, noise, ranges)
+    exact = ranges[-len(opened) :] if products else ranges[: len(tasks[0].measures)]
+    ranges += _noisy_ranges(opened, noise, exact if tree is None else exact * len(opened))
     scheme = _smallest(security, ranges)
-    plan = Plan(query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges), noise)
+    plan = Plan(query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges), noise, tree)
     if plan.multiplied > LARGEST_REQUEST:
         raise PlanError(
             f"the join multiplies {plan.multiplied:,} pairs, and a query at most {LARGEST_REQUEST:,}: select fewer sums, "
@@ -313,6 +335,7 @@ def plan_query(query: Query, security: Security) -> Plan:
 
 def _measures(privacy: Privacy | None, output: StatisticOutput) -> tuple[Measure, ...]:
     """The totals that an output is made of."""
+    assert not isinstance(output.statistic, Quantile)  # it has a tree
     if privacy is None:
         return output.statistic.measures(output.function, output.argument)
     if not isinstance(output.statistic, PrivateStatistic):
@@ -321,6 +344,38 @@ def _measures(privacy: Privacy | None, output: StatisticOutput) -> tuple[Measure
             f"there are {', '.join(name for name, statistic in BY_NAME.items() if isinstance(statistic, PrivateStatistic))}"
         )
     return output.statistic.private_measures(output.function, output.argument)
+
+
+def _tree(query: Query, groups: int, known: frozenset[Node]) -> Tree | None:
+    """The tree that the quantiles of a query, and the count of the same values, are read from; None if it has none."""
+    outputs = [output for output in query.select if isinstance(output, StatisticOutput)]
+    quantiles = [output for output in outputs if isinstance(output.statistic, Quantile)]
+    if not quantiles:
+        return None
+    name, x = quantiles[0].function, quantiles[0].argument
+    assert x is not None
+    if query.privacy is None:
+        raise PlanError(
+            f"{name} needs `privacy`: without noise it would disclose rows' values; HISTOGRAM(x, lower, upper, bins) comes nearest"
+        )
+    if len(query.tables) > 1:
+        raise PlanError(f"{name} is not supported in a join")
+    counted = _plain(Measure("count", x), known)
+    for output in outputs:
+        if output in quantiles:
+            if output.argument != x:
+                raise PlanError(f"has quantiles of {x} and of {output.argument}: write a query for each, which has a budget of its own")
+        elif output.function != "COUNT" or _plain(Measure("count", output.argument), known) != counted:
+            raise PlanError(
+                f"{output.name} has nothing in common with the counts that {name} is read from: beside quantiles of {x} there can "
+                f"be quantiles of it and COUNT({x}); write a query of its own, which has a budget of its own"
+            )
+    if query.privacy.split:
+        raise PlanError(f"privacy.split divides nothing here: {', '.join(NAMES)} and COUNT are read from the same counts")
+    tree = tree_of(x, groups)
+    if tree.values > 1 and tree.leaves < FEWEST:
+        raise PlanError(f"{groups:,} groups are too many for {name}: the bounds of {x} would be cut into {tree.leaves} intervals; group by less")
+    return tree
 
 
 def _index(measures: list[Measure], measure: Measure) -> int:
@@ -379,6 +434,8 @@ def _private(
             )
     if unit is None:
         raise PlanError(f"asks for privacy, but nobody says whose: add tables.{protected.table.name}.unit")
+    if privacy.micro_rho < sum(weights):
+        raise PlanError(f"privacy is too small a budget: a millionth of rho for each of {sum(weights)} parts is the least")
     if privacy.local and products:
         raise PlanError(
             "local privacy cannot be had for a join: companies share exact totals, and noise is added to their products, so "
@@ -386,10 +443,10 @@ def _private(
         )
     if privacy.mechanism == "randomised-response":
         return (replace(protected, unit=unit),), (_response(privacy, unit, protected),)
-    cells = min(unit.groups, protected.cells)
+    cells = min(unit.groups, protected.groups)
     sensitivities = []
     for place in range(len(weights)):
-        left, right = products[place] if products else (place, None)
+        left, right = products[place] if products else (min(place, len(protected.measures) - 1), None)
         most = unit.rows * (protected.largest(protected.measures[left]) // protected.table.max_rows)
         if right is not None:
             (owned,) = others
@@ -411,7 +468,7 @@ def _response(privacy: Privacy, unit: Unit, task: HomeTask) -> RandomisedRespons
     place, said = f"tables.{table.name}", "randomised response "
     (key, *_) = task.keys or (None,)
     dropping = [column.name for column in task.columns if column.outside == "drop"]
-    if task.measures != (Measure("count", None),) or key is None or task.cells < 2:
+    if task.measures != (Measure("count", None),) or key is None or task.cells < 2 or task.groups != task.cells:
         raise PlanError(said + "reports in which group each unit is: it takes COUNT(*) with GROUP BY, or HISTOGRAM, and no other statistic")
     if unit.neighbours != "replace":
         raise PlanError(
@@ -441,13 +498,9 @@ def _response(privacy: Privacy, unit: Unit, task: HomeTask) -> RandomisedRespons
 
 
 def _noisy_ranges(
-    products: Sequence[tuple[int, int]],
-    opened: Sequence[Measure],
-    noise: Sequence[Noise | RandomisedResponse],
-    ranges: Sequence[tuple[str, int]],
+    opened: Sequence[Measure], noise: Sequence[Noise | RandomisedResponse], exact: Sequence[tuple[str, int]]
 ) -> Iterator[tuple[str, int]]:
-    """Those of the opened totals with their noise, so that nothing wraps."""
-    exact = ranges[-len(opened) :] if products else ranges[: len(opened)]
+    """Those of the opened totals with their noise, so that nothing wraps; `exact` are those without."""
     for measure, added, (_, largest) in zip(opened, noise, exact, strict=bool(noise)):
         yield f"{measure} with noise", added.reach(largest)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from protocols.expression import Bin, Node, Reference, not_null
 from protocols.planning.privacy import Privacy
 from protocols.statistics.base import Statistic
+from protocols.statistics.quantile import Quantile
 from protocols.tables import Table
 
 
@@ -21,7 +22,7 @@ class StatisticOutput:
     """A selected statistic: `function` is its SQL name, `argument` None for `*`."""
 
     name: str
-    statistic: Statistic
+    statistic: Statistic | Quantile
     function: str
     argument: Node | None
 

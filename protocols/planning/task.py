@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from protocols.expression import Bin, Node, Reference, magnitude
+from protocols.expression import Bin, Leaf, Node, Reference, magnitude
 from protocols.statistics.base import Measure
 from protocols.tables import Column, Table, Unit
 
@@ -47,8 +47,9 @@ class HomeTask:
 
     With a `unit` (of a query with noise) nothing but the totals may depend on the rows, and no unit may move them by
     much: rows that do not meet the spec are left out, numbers outside their bounds clamped, nothing is counted or
-    refused; of each unit's rows at most `unit.groups` cells are taken, and at most `unit.rows` in each; a total is
-    clamped to what `max_rows` rows can give.
+    refused; of each unit's rows at most `unit.groups` groups are taken, and at most `unit.rows` in each; a total is
+    clamped to what `max_rows` rows can give. A group is a cell; where the last key is a `Leaf`, all leaves that are
+    alike in the other keys.
     """
 
     table: Table
@@ -60,6 +61,11 @@ class HomeTask:
     @property
     def cells(self) -> int:
         return prod(key.size for key in self.keys)
+
+    @property
+    def groups(self) -> int:
+        """As many are told apart where a unit's rows are bounded."""
+        return prod(key.size for key in self.keys if not isinstance(key.expression, Leaf))
 
     @property
     def expressions(self) -> tuple[Node, ...]:
