@@ -142,7 +142,7 @@ def test_help_lists_the_commands_and_imports_none_of_what_they_need() -> None:
     *said, imported = done.stdout.splitlines()
     assert imported == "[]"
     listed = [line.split()[0] for line in said[said.index("Commands:") + 1 :] if line.startswith("  ") and line[2] != " "]
-    assert listed == ["init", "check", "explain", "schema", "approve", "node", "run", "budget", "demo", "bench"]
+    assert listed == ["init", "check", "explain", "schema", "approve", "node", "rehearse", "run", "budget", "demo", "bench"]
 
 
 def test_the_schemas_for_editors() -> None:

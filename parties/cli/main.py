@@ -14,6 +14,7 @@ COMMANDS = {
     "schema": ("parties.cli.spec", "A JSON Schema of the spec, for editors."),
     "approve": ("parties.cli.spec", "This company agrees to exactly this SPEC."),
     "node": ("parties.cli.node", "Serve the node in DIRECTORY until SIGTERM or Ctrl-C."),
+    "rehearse": ("parties.cli.rehearse", "Utility before spending: how far QUERY's answers would be off, at several epsilons."),
     "run": ("parties.cli.run", "Run QUERY of the approved spec, through this company's own node."),
     "budget": ("parties.cli.budget", "What this company's node has spent of its privacy budget, and what is left."),
     "demo": ("parties.cli.demo", "Run the flights example: five nodes, five queries."),

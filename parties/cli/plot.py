@@ -1,19 +1,21 @@
 """A result as a picture: bars, one panel a statistic."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from mpc.errors import ComityError
 from parties.cli.table import text
 
+_WAYS = {
+    "ours": ("ours", "o-"), "central": ("central noise", "s--"), "local": ("local noise", "^--"), "alone": ("one company alone", "k:"),
+}  # fmt: skip
+
 
 def plot(result: dict[str, Any], file: Path) -> None:
     """Writes `file`. Histograms are drawn over their bins; the two rows outside them are named in the title. With noise,
     bars carry their 95 % intervals."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ComityError("plots need matplotlib: pip install 'comity[plot]'") from None
+    Figure = _figures()
     columns, rows, errors = result["columns"], result["rows"], _intervals(result)
     if columns == ["bin_lower", "bin_upper", "count"]:
         figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -42,6 +44,39 @@ def plot(result: dict[str, Any], file: Path) -> None:
             if len(labels) > 12:
                 axes.tick_params("x", labelrotation=90)
         figure.suptitle(result["query"])
+    _save(figure, file)
+
+
+def plot_rehearsal(result: dict[str, Any], file: Path) -> None:
+    """Writes `file`: errors against epsilon, one panel an output, both axes logarithmic."""
+    Figure = _figures()
+    lines, outputs = result["errors"], list(result["bounding"])
+    epsilons = [line["epsilon"] for line in lines]
+    figure = Figure(figsize=(max(6, 4.5 * len(outputs)), 4.5), layout="constrained")
+    for panel, output in enumerate(outputs, 1):
+        axes = figure.add_subplot(1, len(outputs), panel)
+        for way, (label, style) in _WAYS.items():
+            errors = [(line["outputs"][output][way] or {}).get("absolute") or math.nan for line in lines]
+            axes.plot(epsilons, errors, style, label=label)
+        if result["own_epsilon"] is not None:
+            axes.axvline(result["own_epsilon"], color="grey", linewidth=0.8, label="the query's own epsilon")
+        axes.set(xscale="log", yscale="log", xlabel="epsilon", title=output)
+    figure.axes[0].set_ylabel("root-mean-square error")
+    figure.axes[-1].legend()
+    figure.suptitle(f"{result['query']}, rehearsed")
+    _save(figure, file)
+
+
+def _figures() -> Any:
+    """matplotlib's class, imported only where something is drawn."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ComityError("plots need matplotlib: pip install 'comity[plot]'") from None
+    return Figure
+
+
+def _save(figure: Any, file: Path) -> None:
     try:
         figure.savefig(file)
     except (OSError, ValueError) as error:

@@ -59,6 +59,16 @@ class EngineSettings:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of `of` parts of a table's rows, by a hash: of the column `key`, such that rows with one value of it stay together,
+    or of the row's number where it is None. Every row is in one part, and with one version of the engine always in the same."""
+
+    number: int
+    of: int
+    key: str | None = None
+
+
+@dataclass(frozen=True)
 class DatabaseSource:
     """A table in a database, and the company's own SELECT over it (trusted), which this database runs, if any.
 
@@ -89,13 +99,14 @@ class DatabaseSource:
 @dataclass(frozen=True)
 class TableSource:
     """Where a company has a table: a file, for a DuckDB file also the table in it, and the company's own SELECT over
-    `source` (trusted), if any. `snapshot_of`: the file is a copy, made for one query."""
+    `source` (trusted), if any. `snapshot_of`: the file is a copy, made for one query. `part`: these of its rows alone."""
 
     path: Path
     view: str | None = None
     table: str | None = None
     engine: EngineSettings = EngineSettings()
     snapshot_of: DatabaseSource | None = None
+    part: Part | None = None
 
     @property
     def kind(self) -> str:
@@ -225,10 +236,14 @@ def open_source(connection: duckdb.DuckDBPyConnection, source: TableSource) -> C
     if source.reader == "read_json" and _is_empty_json(connection, source, columns):
         return {}
     _create(connection, source, "source", exp.select("*").from_(scan).sql(DIALECT))
+    agreed = "agreed" if source.part is None else "all_parts"
     if source.view is None:
-        _create(connection, source, "agreed", "SELECT * FROM source")
+        _create(connection, source, agreed, "SELECT * FROM source")
     else:
-        _create(connection, source, "agreed", _checked_view(source), is_own_sql=True)
+        _create(connection, source, agreed, _checked_view(source), is_own_sql=True)
+    if source.part is not None:
+        there = _described(connection, source, exp.to_table(agreed))
+        _create(connection, source, "agreed", _part(source, source.part, there).sql(DIALECT))
     return _described(connection, source, exp.to_table("agreed"))
 
 
@@ -364,6 +379,21 @@ def _scan(source: TableSource) -> exp.Expression:
     arguments: list[exp.Expression] = [exp.Literal.string(str(source.path.absolute()))]
     arguments += [exp.EQ(this=exp.to_identifier(name), expression=value) for name, value in options.items()]
     return exp.Table(this=exp.Anonymous(this=source.reader, expressions=arguments))
+
+
+def _part(source: TableSource, part: Part, columns: Columns) -> exp.Select:
+    """The rows of `all_parts` that are in `part`."""
+    if part.key is not None and part.key.lower() not in map(str.lower, columns):
+        raise DataError(f"{source.place}: column {part.key} is missing, which says whose a row is (there are: {', '.join(columns)})")
+    number = exp.Window(this=exp.RowNumber())
+    what = number if part.key is None else exp.column(part.key, quoted=True)
+    hashed = exp.Anonymous(this="hash", expressions=[exp.Literal.string("part"), what])
+    place = exp.Mod(this=hashed, expression=exp.cast(exp.Literal.number(part.of), "UBIGINT", dialect=DIALECT))
+    rows = exp.select("*").from_("all_parts")
+    rows.set("qualify" if part.key is None else "where", (exp.Qualify if part.key is None else exp.Where)(
+        this=exp.EQ(this=place, expression=exp.Literal.number(part.number))
+    ))  # fmt: skip
+    return rows
 
 
 def _is_empty_json(connection: duckdb.DuckDBPyConnection, source: TableSource, columns: Columns) -> bool:

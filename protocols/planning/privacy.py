@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 from mpc.algebra import Array
@@ -76,7 +77,7 @@ class Noise:
     def sampler(self) -> Sampler:
         return discrete_gaussian(self.parameter) if self.mechanism == "gaussian" else polya(self.parameter, self.honest)
 
-    @property
+    @cached_property
     def deviation(self) -> float:
         """The standard deviation of all noise, in units of the total."""
         return math.sqrt(self.adding * self.sampler.variance) / self.factor
@@ -89,11 +90,11 @@ class Noise:
         """What was opened, a value a cell, in units of the total."""
         return [Noisy(value, self.digits, self.deviation) for value in opened]
 
-    @property
+    @cached_property
     def central_deviation(self) -> float:
         return math.sqrt(self._variance(self.central))
 
-    @property
+    @cached_property
     def local_deviation(self) -> float:
         return math.sqrt(self.adding * self._variance(self.local))
 
