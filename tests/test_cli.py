@@ -142,7 +142,7 @@ def test_help_lists_the_commands_and_imports_none_of_what_they_need() -> None:
     *said, imported = done.stdout.splitlines()
     assert imported == "[]"
     listed = [line.split()[0] for line in said[said.index("Commands:") + 1 :] if line.startswith("  ") and line[2] != " "]
-    assert listed == ["init", "check", "explain", "schema", "approve", "node", "rehearse", "run", "budget", "demo", "bench"]
+    assert listed == ["init", "check", "explain", "schema", "approve", "node", "rehearse", "run", "budget", "demo", "audit-privacy", "bench"]
 
 
 def test_the_schemas_for_editors() -> None:
@@ -153,7 +153,7 @@ def test_the_schemas_for_editors() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_is_said_of_a_command_is_how_its_own_help_begins(name: str) -> None:
     module, says = COMMANDS[name]
-    own = " ".join(getattr(importlib.import_module(module), name).help.split())
+    own = " ".join(getattr(importlib.import_module(module), name.replace("-", "_")).help.split())
     assert own.startswith(says.removesuffix("."))
 
 
@@ -661,8 +661,9 @@ def test_the_json_object_is_as_agreed(running: Cluster) -> None:
     result = json.loads(said)
     assert sorted(result) == sorted([
         "query", "digest", "columns", "group_by", "rows", "error_bound", "adjusted", "disclosed", "cost", "parties", "scheme", "algebra",
-        "assumptions",
+        "assumptions", "privacy",
     ])  # fmt: skip
+    assert result["privacy"] is None  # nobody in the table is declared to be protected
     assert result["query"] == "totals"
     assert result["digest"] == hashlib.sha256(running.spec.read_bytes()).hexdigest()
     assert result["columns"] == ["open", "region", "n", "units", "amount", "mean", "variance"]

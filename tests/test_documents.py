@@ -82,5 +82,5 @@ def test_noise(tmp_path: Path) -> None:
     assert len(re.findall(r"(eye|heart|skin)\s*│ .* ± .* │ .* ± ", out)) == 3
     assert re.search(r"│ \d+\.\d+ ± [\d.]+ │ \d+\.\d+ ± [\d.]+ │", out)
     assert "refuses: it gives no exact answers over visits" in out
-    assert [state for state in re.findall(r'"state": "(\w+)"', out)] == ["settled", "settled"]
+    assert re.findall(r'"state": "(\w+)"', out) == ["settled", "settled"]
     assert "48,710" in out

@@ -18,7 +18,7 @@ COMMANDS = {
     "run": ("parties.cli.run", "Run QUERY of the approved spec, through this company's own node."),
     "budget": ("parties.cli.budget", "What this company's node has spent of its privacy budget, and what is left."),
     "demo": ("parties.cli.demo", "Run the flights example: five nodes, five queries."),
-    "audit-privacy": ("parties.cli.audit", "Measure how much answers with noise give away, beside what is claimed."),
+    "audit-privacy": ("parties.cli.audit", "Measure how much answers with noise give away, on this installation, beside what is claimed."),
     "bench": ("parties.cli.bench", "Measure what Comity costs on this machine."),
 }
 """Each command's module, and what `comity --help` says of it without importing that."""
