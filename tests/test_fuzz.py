@@ -221,8 +221,10 @@ def some_greeting(rng: random.Random) -> pb.Hello:
     hello = pb.Hello()
     hello.CopyFrom(HELLO)
     for field in rng.sample(list(pb.Hello.DESCRIPTOR.fields), rng.choice((0, 1, 1, 2, 5))):
-        texts = TEXTS if isinstance(getattr(hello, field.name), str) else [b"", bytes(16), bytes(31), bytes(32), bytes(5_000)]
-        setattr(hello, field.name, rng.choice(texts))
+        of_type: dict[type, list] = {
+            str: TEXTS, bytes: [b"", bytes(16), bytes(31), bytes(32), bytes(5_000)], int: [0, 1, 2**63 - 1, 2**63, 2**64 - 1]
+        }  # fmt: skip
+        setattr(hello, field.name, rng.choice(of_type[type(getattr(hello, field.name))]))
     return hello
 
 
@@ -260,6 +262,8 @@ def test_a_greeting_is_agreed_to_only_where_all_of_its_terms_are_the_same(count:
         changed = pb.Hello()
         changed.CopyFrom(hello)
         changed.proposal = HELLO.proposal  # by which it was found
+        changed.ledger_length, changed.ledger_head = 0, b""  # what it says of its ledger is no term
+        changed.release = b"" if len(hello.release) in (0, 16) else hello.release
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(session, "wait", lambda what, timeout: what())
             try:
@@ -626,7 +630,7 @@ def nodes(tmp_path: Path) -> Iterator[dict[str, ServingNode]]:
 def impatient() -> Iterator[None]:
     """Beta, which gamma did not ask, is not waited for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serve, "agree", lambda *given: agreement.agree(*given[:6], 0.2))
+        patch.setattr(serve, "agree", lambda *given, **more: agreement.agree(*given[:6], 0.2, **more))
         yield
 
 

@@ -427,3 +427,20 @@ def test_planted_bugs_are_found(folder, monkeypatch, bug):
         return check_any_task(task, rows, rows[::-1], folder / "t.parquet")
     with pytest.raises((AssertionError, DataError)):
         check_any_task(task, rows, rows[::-1], folder / "t.parquet")
+
+
+@pytest.mark.parametrize("row", ["q,Paris", '"q",Paris', "'q,Paris", "q,'Paris'", "q;z,Paris", "#q,Paris", "q|z|w,Paris", '"q""z",Paris', "q\\tz,Paris"])
+@pytest.mark.parametrize("style", ["p{},Paris", '"p{}","Paris"', "p{},'Paris'"])
+def test_one_row_of_a_csv_file_does_not_change_how_others_are_read(tmp_path, row, style):
+    """An engine that guesses a file's dialect from its rows would read all anew."""
+    of = table(Column("city", "category", 0, 1, values=("Paris", "'Paris'")))
+    [city] = references(of)
+    task = private(of, COUNT, unit=Unit("person"), keys=[Key(city)])
+    text = "person,city\n" + "".join(style.format(number) + "\n" for number in range(100))
+    found = []
+    for name, more in (("a", ""), ("b", row + "\n")):
+        file = tmp_path / f"{name}.csv"
+        file.write_text(text + more)
+        found.append(totals(task, TableSource(file)))
+    assert sum(found[0]) == 100
+    assert sum(abs(x - y) for x, y in zip(*found, strict=True)) <= 1

@@ -227,6 +227,34 @@ def test_the_cap_is_checked_again_after_inputs_were_made(acme: Company) -> None:
     assert spent(acme.ledger) == [(0, 10)]
 
 
+def test_a_cap_is_that_of_a_table_whatever_its_unit_is_called(acme: Company) -> None:
+    """Else a spec that says `person_id` instead of `person` would begin anew."""
+    renamed = replace(release(2), charges=(Charge(ACCOUNT.table, "person_id", 10),))
+    acme.reserve(release(1))
+    with pytest.raises(BudgetExceeded):
+        acme.ledger.reserve(renamed, lambda: SECRET, lambda account: Cap(15))
+    acme.ledger.reserve(renamed, lambda: SECRET, lambda account: Cap(20))
+    assert [balance.left for balance in acme.ledger.accounts(lambda account: Cap(25))] == [5, 5]
+    acme.ledger.reserve(
+        replace(release(3), charges=(Charge("another", ACCOUNT.unit, 10),)), lambda: SECRET, lambda account: Cap(15)
+    )
+
+
+def test_what_may_be_opened_once_is_not_asked_for_again_after_that(companies: Companies, acme: Company) -> None:
+    wanted = release()
+    receipts = companies.receipts(wanted)
+    plan = (wanted.plan_digest, wanted.spec_digest)
+    assert acme.ledger.state(wanted.id) == "signed"
+    assert acme.ledger.unsettled(*plan, once=True) == acme.ledger.unsettled(*plan) == wanted.id
+    acme.ledger.hold(wanted.id, receipts, companies.certificates)
+    assert acme.ledger.state(wanted.id) == "held"
+    assert (acme.ledger.unsettled(*plan, once=True), acme.ledger.unsettled(*plan)) == (None, wanted.id)
+    acme.ledger.abandon(wanted.id)
+    acme.ledger.settle(wanted.id)  # by a session that had opened it meanwhile
+    assert acme.ledger.state(wanted.id) == "abandoned"
+    assert acme.ledger.state(bytes(16)) is None
+
+
 def test_threads_never_overspend_together(acme: Company) -> None:
     start, refused = threading.Barrier(8), []
 
@@ -396,7 +424,6 @@ def test_what_was_given_up_stays_charged_and_is_never_retried(companies: Compani
     for step in (
         lambda: acme.reserve(release()),
         lambda: acme.ledger.hold(release().id, receipts, companies.certificates),
-        lambda: acme.ledger.settle(release().id),
     ):
         with pytest.raises(LedgerError, match="given up"):
             step()

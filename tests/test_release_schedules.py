@@ -160,6 +160,23 @@ def test_a_new_question_is_a_new_charge_with_new_noise(tmp_path: Path, plan: Pla
     assert [sorted(mine.values()) for mine in companies.entries()] == [[("settled", 20_000)] * 3] * 3
 
 
+def test_what_one_company_has_given_up_all_give_up(tmp_path: Path, plan: Plan, identities: list[identity.Identity]) -> None:
+    """Else the others would offer it for ever, and it would refuse it for ever."""
+    companies = Companies(tmp_path, plan, identities)
+    companies.session(Fault("crash", 0, 9))
+    ((first, _),) = companies.entries()[1].items()
+    gamma = Ledger(companies.folders[2], "gamma", identities[2])
+    gamma.abandon(first)
+    gamma.close()
+    refused = companies.session()
+    assert all("was given up at gamma" in str(end) for end in refused.ends.values())
+    companies.session()
+    assert set(companies.opened[-1]) == {0, 1}
+    for mine in companies.entries():
+        assert [state for identifier, (state, _) in mine.items() if identifier != first] == ["settled"]
+        assert mine[first][0] == "abandoned"
+
+
 def test_a_retry_goes_out_under_fresh_masks(tmp_path: Path, plan: Plan, identities: list[identity.Identity]) -> None:
     companies = Companies(tmp_path, plan, identities)
     first = companies.session(Fault("crash", 0, 13))

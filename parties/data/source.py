@@ -23,6 +23,7 @@ from mpc.errors import ComityError
 from protocols.tables import Table
 
 DIALECT = "duckdb"
+_LONGEST_HEADER = 1 << 20
 READERS = {".parquet": "read_parquet", ".csv": "read_csv", ".json": "read_json", ".jsonl": "read_json", ".ndjson": "read_json"}
 ARROW = (".arrow", ".feather", ".ipc")
 DUCKDB = (".duckdb", ".db")
@@ -375,10 +376,21 @@ def _scan(source: TableSource) -> exp.Expression:
     else:
         options["sample_size"] = exp.Literal.number(-1)  # types are sniffed from all rows: none fails later
     if source.reader == "read_csv":
+        # nothing is guessed from rows: one of them could change what all others say
         options["header"] = exp.true()
+        options["delim"] = exp.Literal.string(_delimiter(source))
+        options |= {name: exp.Literal.string(mark) for name, mark in (("quote", '"'), ("escape", '"'), ("comment", ""))}
+        options["skip"] = exp.Literal.number(0)
     arguments: list[exp.Expression] = [exp.Literal.string(str(source.path.absolute()))]
     arguments += [exp.EQ(this=exp.to_identifier(name), expression=value) for name, value in options.items()]
     return exp.Table(this=exp.Anonymous(this=source.reader, expressions=arguments))
+
+
+def _delimiter(source: TableSource) -> str:
+    """What stands between the names in a CSV file's header: a comma, semicolon, tab or bar, whichever is most often there."""
+    with source.path.open("rb") as file:
+        header = file.readline(_LONGEST_HEADER).decode("utf-8", "replace")
+    return max(",;\t|", key=header.count)
 
 
 def _part(source: TableSource, part: Part, columns: Columns) -> exp.Select:

@@ -2,14 +2,16 @@
 
 Decided from what queries say alone, never from data, since a refusal is a release, too. An exact query over rows that are about
 somebody is refused where an earlier one that was released of the same table has another filter, unless no row can be in both. Groups
-of one filter are parts of the same rows, and need no guard. What is not seen: the same query again after rows have changed.
+of one filter are parts of the same rows, and need no guard; CASE and joins, by which whoever writes a query or owns a table chooses
+rows, are refused. What is not seen: the same query again after rows have changed or under another name of its table, and groups
+of single rows.
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from parties.governance.ledger import ExactRelease
-from protocols.expression import Comparison, Membership, Moment, Node, Not, Number, Reference, Text, Truth
+from protocols.expression import Case, Comparison, Logic, Membership, Moment, Node, Not, Number, Reference, Text, Truth
 from protocols.planning.plan import Plan
 
 Values = dict[str, list[int | str]]
@@ -17,8 +19,23 @@ Values = dict[str, list[int | str]]
 
 
 def predicate(plan: Plan) -> str:
-    """The filter of a query as it is kept: its conditions, and what they say of single columns. JSON."""
-    return json.dumps({"where": sorted(map(str, plan.query.where)), "values": _values(plan.query.where)}, sort_keys=True)
+    """Which rows a query is about, as it is kept: its tables, its conditions, those within its measures,
+    the edges of a histogram, what is dropped; and what conditions say of single columns. JSON."""
+    query = plan.query
+    within = {str(_qualified(case)) for case in _cases(plan)}
+    dropped = [
+        [table.name, column.name, column.lower, column.upper, *column.values]
+        for table in query.tables
+        for column in sorted(table.columns.values(), key=lambda column: column.name)
+        if column.outside == "drop"
+    ]
+    return json.dumps({
+        "rows": [
+            sorted(table.name for table in query.tables), sorted(str(_qualified(node)) for node in query.where), sorted(within), dropped,
+            repr(query.histogram),
+        ],
+        "values": _values(query.where),
+    }, sort_keys=True)  # fmt: skip
 
 
 def objection(plan: Plan, earlier: Iterable[ExactRelease], allowed: Collection[str]) -> str:
@@ -26,17 +43,32 @@ def objection(plan: Plan, earlier: Iterable[ExactRelease], allowed: Collection[s
     officer lets differ."""
     if plan.query.name in allowed:
         return ""
+    if _cases(plan):
+        return f"{plan.query.name} has CASE, by which a total can be that of single rows"
+    if plan.products:
+        return f"{plan.query.name} is a join, by which the owner of the other table can choose single rows"
     mine = json.loads(predicate(plan))
     tables = {table.name for table in plan.exact_over}
     for release in earlier:
         theirs = json.loads(release.predicate)
-        if tables.isdisjoint(release.tables) or mine["where"] == theirs["where"] or _are_apart(mine["values"], theirs["values"]):
+        if tables.isdisjoint(release.tables) or mine["rows"] == theirs["rows"] or _are_apart(mine["values"], theirs["values"]):
             continue
         return (
             f"the filter of {plan.query.name} differs from that of {release.query}, released before: the two answers together could "
             "give single rows away"
         )
     return ""
+
+
+def _cases(plan: Plan) -> list[Node]:
+    """Conditions within what is added up."""
+    measured = [measure.expression for task in plan.tasks for measure in task.measures if measure.expression is not None]
+    return [node for expression in measured for node in expression.walk() if isinstance(node, Case)]
+
+
+def _qualified(node: Node) -> str:
+    """The text of a condition, and whose columns it is about: two tables may have columns of one name."""
+    return f"{node} of {', '.join(sorted(node.tables))}"
 
 
 def _are_apart(mine: Values, theirs: Values) -> bool:
@@ -57,7 +89,7 @@ def _values(where: Sequence[Node]) -> Values:
     """What conditions say of single columns; one that says nothing here narrows nothing. Of several on one column the first list,
     or else all bounds."""
     found: Values = {}
-    for condition in where:
+    for condition in _parts(where):
         match condition:
             case Reference():
                 _narrow(found, condition, ["in", 1])
@@ -75,6 +107,15 @@ def _values(where: Sequence[Node]) -> Values:
                 high = bound - (operator == "<") if operator in ("<", "<=") else column.upper
                 _narrow(found, column, ["between", low, high])
     return found
+
+
+def _parts(conditions: Iterable[Node]) -> Iterator[Node]:
+    """What must all hold, one by one."""
+    for condition in conditions:
+        if isinstance(condition, Logic) and condition.operator == "AND":
+            yield from _parts(condition.operands)
+        else:
+            yield condition
 
 
 def _narrow(found: Values, column: Reference, values: list[int | str]) -> None:

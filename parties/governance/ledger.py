@@ -152,7 +152,8 @@ class Reservation:
 
 
 class Balance(NamedTuple):
-    """Of one account, in micro-rho, in the current period of its cap. `left` is None without a cap, `rdp` empty where a
+    """Of one account, in micro-rho, in the current period of its cap. `left` is what the cap leaves for
+    the table, None without one; `rdp` empty where a
     charge has none."""
 
     account: Account
@@ -249,10 +250,14 @@ class LedgerView:
             *account, cap.since(self._now()) if cap else 0,
         )  # fmt: skip
         total = sum(row["micro_rho"] for row in rows)
+        (used,) = self._rows(
+            "SELECT coalesce(sum(micro_rho), 0) FROM charges JOIN releases USING (id) WHERE holder = ? AND counted >= ?",
+            account.table, cap.since(self._now()) if cap else 0,
+        )[0]  # fmt: skip
         spent = sum(row["micro_rho"] for row in rows if row["state"] in ("settled", "abandoned"))
         vectors = [json.loads(row["rdp"]) for row in rows]
         rdp = tuple(map(sum, zip(*vectors, strict=True))) if len(set(map(len, vectors))) == 1 else ()
-        return Balance(account, spent, total - spent, cap, max(0, cap.micro_rho - total) if cap else None, rdp)
+        return Balance(account, spent, total - spent, cap, max(0, cap.micro_rho - used) if cap else None, rdp)
 
     def _charges(self, id: bytes) -> tuple[Charge, ...]:  # noqa: A002
         rows = self._rows("SELECT * FROM charges WHERE id = ? ORDER BY holder, unit", id)
@@ -355,13 +360,19 @@ class Ledger(LedgerView):
 
     # the four steps
 
-    def unsettled(self, plan_digest: str, spec_digest: str) -> bytes | None:
-        """The id of the newest reservation for that plan that is neither settled nor abandoned: asking is a retry of it."""
+    def unsettled(self, plan_digest: str, spec_digest: str, *, once: bool = False) -> bytes | None:
+        """The id of the newest reservation for that plan that is neither settled nor abandoned: asking is a retry of it.
+        `once`: nor held, after which it may have been opened."""
+        over = ("settled", "abandoned", *(("held",) if once else ()))
         rows = self._rows(
-            "SELECT id FROM releases WHERE plan_digest = ? AND spec_digest = ? AND state NOT IN ('settled', 'abandoned') "
-            "ORDER BY number DESC LIMIT 1", plan_digest, spec_digest,
-        )  # fmt: skip
-        return bytes(rows[0]["id"]) if rows else None
+            "SELECT id, state FROM releases WHERE plan_digest = ? AND spec_digest = ? ORDER BY number DESC", plan_digest, spec_digest
+        )
+        return next((bytes(row["id"]) for row in rows if row["state"] not in over), None)
+
+    def state(self, id: bytes) -> State | None:  # noqa: A002
+        """Of the release under that id; None where there is none."""
+        rows = self._rows("SELECT state FROM releases WHERE id = ?", id)
+        return rows[0]["state"] if rows else None
 
     def reserve(self, release: Release, make_inputs: Callable[[], bytes], caps: Caps) -> Reservation:
         """Charges `release` and keeps the inputs, in one transaction, durable on return.
@@ -460,8 +471,11 @@ class Ledger(LedgerView):
             self._rows("UPDATE releases SET state = 'held' WHERE id = ? AND state = 'signed'", id)
 
     def settle(self, id: bytes) -> None:  # noqa: A002
-        """It was opened; durable on return. Again is no error."""
+        """It was opened; durable on return. Again is no error, nor where another session has given it up meanwhile: it is as
+        spent."""
         with self._transaction():
+            if self.state(id) == "abandoned":
+                return
             row = self._release_row(id)
             if row["state"] not in ("held", "settled"):
                 raise LedgerError(f"{row['query']} cannot be settled: the receipts of its members are not held")
@@ -606,15 +620,16 @@ class Ledger(LedgerView):
             return Reservation(release.id, inputs, row["commitment"], is_retry=True, made=_time(row["made"]))
 
     def _check_caps(self, release: Release, caps: Caps) -> None:
-        """Without what the release itself has reserved before."""
+        """Without what the release itself has reserved before. All charges on a table count, whatever the unit was called:
+        its rows are of the same people."""
         for charge in release.charges:
             cap = caps(charge.account)
             if cap is None:
                 continue
             (used,) = self._rows(
                 "SELECT coalesce(sum(micro_rho), 0) FROM charges JOIN releases USING (id) "
-                "WHERE holder = ? AND unit = ? AND counted >= ? AND id != ?",
-                *charge.account, cap.since(self._now()), release.id,
+                "WHERE holder = ? AND counted >= ? AND id != ?",
+                charge.table, cap.since(self._now()), release.id,
             )[0]  # fmt: skip
             if used + charge.micro_rho > cap.micro_rho:
                 left = max(0, cap.micro_rho - used)

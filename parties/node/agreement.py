@@ -201,7 +201,7 @@ def _hear(session: Session, streams: Mapping[str, PeerStream], me: str, terms: T
 
 def _checked(name: str, hello: pb.Hello | None, terms: Terms) -> pb.Hello:
     assert hello is not None
-    if len(hello.nonce) != NONCE_BYTES or len(hello.seed) != NONCE_BYTES:
+    if len(hello.nonce) != NONCE_BYTES or len(hello.seed) != NONCE_BYTES or len(hello.release) not in (0, PROPOSAL_BYTES):
         raise SessionFailed(f"{name} sent a greeting of no meaning", pb.Abort.LOST, name, AGREEMENT)
     theirs = (hello.purpose, hello.name, hello.initiator, hello.algebra, hello.plan_digest.hex())
     if theirs != (terms.purpose, terms.name, terms.initiator, terms.algebra, terms.plan_digest):

@@ -6,7 +6,10 @@ to it. 3. It signs a receipt over all that. Only a node that holds everybody's g
 `Context.tell` does not count as a cost of the protocol.
 
 A query that fails later keeps its charge, and asking again is free: its next session finds the reservation, and shares the
-same noisy totals anew, under fresh masks. So nobody gets two answers to one charge, and ledgers say at least what was opened.
+same noisy totals anew, under fresh masks. So nobody gets two answers to one charge, and ledgers say at least what was opened. Of
+a join that is true up to step 3 alone: its noise is added to products with what the owner shares, which could be another table the
+second time; so once it may have been opened, asking again is a new release. Where a node has given a release up, it says so
+in step 1, and so do all others.
 """
 
 import hashlib
@@ -33,6 +36,8 @@ from protocols.accounting import gaussian_rdp, laplace_rdp
 from protocols.expression import Reference
 from protocols.planning.execute import draw_noise, inputs
 from protocols.planning.plan import Plan
+
+READY, GIVEN_UP = b"\1", b"\2"
 
 
 def release_id(session_id: bytes, unsettled: Iterable[bytes]) -> bytes:
@@ -64,23 +69,30 @@ def charged(
 ) -> Reservation:
     """What this party is to share (see `kept`), once the release is in all ledgers. BudgetExceeded, LedgerError and what
     `home` raises: nothing has been opened then."""
-    is_ready = False
+    names = {number: name for name, number in party_ids(member).items()}
+    has_told = False
 
-    def ready() -> None:
-        nonlocal is_ready
-        if not is_ready:
-            ctx.tell("ready", b"\1")
-        is_ready = True
+    def tell(said: bytes) -> None:
+        nonlocal has_told
+        if not has_told:
+            has_told = True
+            heard = ctx.tell("ready", said)
+            who = [names[party] for party, answer in heard.items() if answer != READY]
+            if who:
+                ledger.abandon(release.id)
+                raise LedgerError(f"{plan.query.name} was given up at {', '.join(who)}: asking again is a new charge")
+
+    if ledger.state(release.id) in (("abandoned", "held", "settled") if plan.products else ("abandoned",)):
+        tell(GIVEN_UP)
 
     def make() -> bytes:
         noise = draw_noise(plan, member.me, Stream(fresh_seed()))  # before the home query, so that its time tells nothing
         mine = inputs(plan, home(), noise)
-        ready()
+        tell(READY)
         return _bytes(plan, mine)
 
     reservation = ledger.reserve(release, make, caps)
-    ready()  # where it was made before
-    names = {number: name for name, number in party_ids(member).items()}
+    tell(READY)  # where it was made before
     commitments = {names[party]: told for party, told in ctx.tell("commitments", reservation.commitment).items()}
     receipt = ledger.sign(release.id, commitments)
     receipts = {names[party]: Receipt.from_bytes(told) for party, told in ctx.tell("receipts", receipt.to_bytes()).items()}
@@ -157,6 +169,11 @@ class Disclosing:
 
     def complete(self, result: dict[str, Any]) -> None:
         """Adds to a receiver's report what only its node knows, and keeps what was exactly opened."""
+        plan, table = self._plan, self._plan.tasks[0].table
+        if plan.noise and (self._node.exact or self._ledger.exact_releases(table.name)):
+            result["privacy"]["guarantee"].append(
+                f"exact answers over {table.name} are allowed here, or were given: of those no differential privacy holds"
+            )
         if self._plan.noise and self._node.cap is None:
             result["privacy"]["guarantee"].append(f"{self._member.me} has no `budget` in its node.toml: it limits no further answers")
         if self._retried is not None:

@@ -290,7 +290,9 @@ class ServingNode:
             "query", name, initiator, plan.scheme.algebra.name if plan else "", spec.digest, plan.digest if plan else ""
         )
         invitation = pb.Invitation(proposal=attempt.proposal, query=name, initiator=initiator)
-        unsettled = self.ledger.unsettled(plan.digest, spec.digest) or b"" if plan is not None and plan.noise else b""
+        unsettled = b""
+        if plan is not None and plan.noise:
+            unsettled = self.ledger.unsettled(plan.digest, spec.digest, once=bool(plan.products)) or b""
         agreed = agree(
             attempt, member, terms, peers, self.endpoint.open,
             lambda peer: initiator == member.me and self.endpoint.invite(peer, invitation),

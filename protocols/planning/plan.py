@@ -459,7 +459,10 @@ def _private(
             _ = added.bound
     except ValueError as error:
         raise PlanError(f"its noise cannot be drawn: {error}. Narrow the bounds of its columns, or spend more") from None
-    return (replace(protected, unit=unit), *others), noise
+    keys = {name for other in others for name in other.table.key}
+    # a clamped key would be another's
+    columns = {n: replace(c, outside="drop") if n in keys else c for n, c in protected.table.columns.items()}
+    return (replace(protected, table=replace(protected.table, columns=columns), unit=unit), *others), noise
 
 
 def _response(privacy: Privacy, unit: Unit, task: HomeTask) -> RandomisedResponse:
