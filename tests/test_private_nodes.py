@@ -192,6 +192,8 @@ def test_a_restored_backup_is_refused_by_its_own_node(tmp_path: Path) -> None:
         for file in tmp_path.glob("ledger.sqlite*"):
             shutil.copy(file, cluster["gamma"] / file.name)
         cluster.start("gamma")
+        # alpha and beta, which are up, say so before anybody asks
+        cluster.wait_for_log("gamma", "no query is served: the ledger of gamma is not the one that")
         told = refusal(cluster, "heads", "alpha")
         assert "gamma refuses: the ledger of gamma is not the one that" in told
         assert [state for _, _, state in charges(cluster, "alpha")] == ["settled", "settled"]

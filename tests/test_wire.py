@@ -45,6 +45,12 @@ class Handlers:
     def peers(self) -> dict[str, Node]:
         return self._peers
 
+    def seen(self, peer: str) -> pb.Seen:
+        return pb.Seen()
+
+    def met(self, peer: str, seen: pb.Seen) -> None:
+        pass
+
     def accept(self, peer: str, hello: pb.Hello) -> PeerStream:
         self.accepted.append(peer)
         session = Session(self.me, 1.0)

@@ -43,6 +43,12 @@ class _Joining:
         attempt.add(stream)
         return stream
 
+    def seen(self, peer: str) -> pb.Seen:
+        return pb.Seen()  # nothing is charged in a library session
+
+    def met(self, peer: str, seen: pb.Seen) -> None:
+        pass
+
     def run(self, request: pb.RunRequest, cancelled: threading.Event) -> Iterator[pb.RunReply]:
         yield pb.RunReply(error="this node is in a library session; start `comity node` to run queries")
 

@@ -19,6 +19,7 @@ from parties.data.home import DataError, check_source
 from parties.data.source import remove_snapshots
 from parties.governance.approval import DEALER_NAME, Approval, Membership
 from parties.governance.ledger import Ledger
+from parties.governance.release import LedgerError
 from parties.node.agreement import PROPOSAL_BYTES, Attempt, Terms, agree, context, dials, new_proposal, party_ids
 from parties.node.config import read_config
 from parties.node.logs import fields, log, unexpected
@@ -53,6 +54,7 @@ class ServingNode:
         self._lock, self._exact = threading.Lock(), threading.Lock()
         self._closed = threading.Event()
         self._links: list[Callable[[], None]] = []
+        self._behind: dict[str, str] = {}  # peers that hold more of this node's ledger than is there: why nothing is served
         member = self.approval.current()
         self.endpoint = Endpoint(self.identity, self.config.listen, self)
         remove_snapshots(directory)  # by now, no other node serves from this folder
@@ -175,6 +177,21 @@ class ServingNode:
         terms = ("query", invitation.query, invitation.initiator, "")
         threading.Thread(target=self._follow, args=(attempt, *terms), daemon=True).start()
 
+    def seen(self, peer: str) -> pb.Seen:
+        node = self.peers().get(peer)
+        length, head = self.ledger.seen(node.certificate) if node is not None else (0, b"")
+        return pb.Seen(length=length, head=head)
+
+    def met(self, peer: str, seen: pb.Seen) -> None:
+        """On start, and whenever a peer is there again: a ledger from a backup must not be gone on with."""
+        try:
+            self.ledger.check(peer, seen.length, seen.head)
+            self._behind.pop(peer, None)
+        except LedgerError as error:
+            if self._behind.get(peer) != str(error):
+                log.error("no query is served: %s", error)
+            self._behind[peer] = str(error)
+
     def run(self, request: pb.RunRequest, cancelled: threading.Event) -> Iterator[pb.RunReply]:
         """The node's own company asks for a query."""
         replies: queue.SimpleQueue[pb.RunReply] = queue.SimpleQueue()
@@ -283,6 +300,8 @@ class ServingNode:
 
     def _query(self, attempt: Attempt, member: Membership, name: str, initiator: str, tell: Tell) -> dict[str, Any] | None:
         """A party's part in a query. The report where this party receives the answer."""
+        for why in list(self._behind.values()):
+            raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
         spec = member.spec
         plan = spec.plans.get(name)
         peers = {p: node for p, node in member.peers.items() if p != DEALER_NAME or (plan and plan.triples)}

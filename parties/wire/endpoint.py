@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from mpc.errors import ComityError
 from parties.wire.frames import LARGEST_FRAME, Frame, decode, encode
@@ -82,6 +83,14 @@ class Handlers(Protocol):
 
     def accept(self, peer: str, hello: pb.Hello) -> PeerStream:
         """Called when `peer` opens a stream. Where it is refused, the stream's session has failed, and says why."""
+        ...
+
+    def seen(self, peer: str) -> pb.Seen:
+        """How far this node knows the ledger of `peer`."""
+        ...
+
+    def met(self, peer: str, seen: pb.Seen) -> None:
+        """Called when a link to or from `peer` stands, with how far it knows this node's ledger."""
         ...
 
     def run(self, request: pb.RunRequest, cancelled: threading.Event) -> Iterator[pb.RunReply]: ...
@@ -226,10 +235,15 @@ class Endpoint:
         def hold() -> None:
             while not ended.is_set() and not self._closed.is_set():
                 try:
-                    call = rpc.PartyStub(self.channel(peer)).Link(pb.LinkRequest(), wait_for_ready=True)
+                    call = rpc.PartyStub(self.channel(peer)).Link(
+                        pb.LinkRequest(seen=self._handlers.seen(peer.name)), wait_for_ready=True
+                    )
                     calls[:] = [call]
                     for invitation in call:
-                        invited(peer.name, invitation)
+                        if invitation.HasField("seen"):
+                            self._handlers.met(peer.name, invitation.seen)
+                        else:
+                            invited(peer.name, invitation)
                 except (grpc.RpcError, ValueError):  # ValueError: the channel has been closed
                     pass
                 ended.wait(0.2)
@@ -268,7 +282,7 @@ class Endpoint:
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "not a party of the approved spec")
         raise AssertionError("abort raises")
 
-    def Link(self, _: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[pb.Invitation]:
+    def Link(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[pb.Invitation]:
         with self._peer(context) as peer:
             waiting: queue.SimpleQueue[pb.Invitation | None] = queue.SimpleQueue()
             context.add_callback(lambda: waiting.put(None))
@@ -278,6 +292,12 @@ class Endpoint:
                     replaced.put(None)
                 self._links[peer] = waiting
             try:
+                request = _link_request(next(requests, b""))
+                if request is None:
+                    context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no request for a link")
+                    raise AssertionError("abort raises")
+                self._handlers.met(peer, request.seen)
+                yield pb.Invitation(seen=self._handlers.seen(peer))
                 while not self._closed.is_set() and (invitation := waiting.get()) is not None:
                     yield invitation
             finally:
@@ -309,6 +329,13 @@ class Endpoint:
         cancelled = threading.Event()
         context.add_callback(cancelled.set)
         yield from self._handlers.run(pb.RunRequest.FromString(next(requests, b"")), cancelled)
+
+
+def _link_request(raw: bytes) -> pb.LinkRequest | None:
+    try:
+        return pb.LinkRequest.FromString(raw)
+    except DecodeError:
+        return None
 
 
 def _check_free(listen: str) -> None:

@@ -23,16 +23,47 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class LinkRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    SEEN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def seen(self) -> Global___Seen:
+        """of the receiver's ledger"""
+
     def __init__(
         self,
+        *,
+        seen: Global___Seen | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LinkRequest: _TypeAlias = LinkRequest  # noqa: Y015
+
+@_typing.final
+class Seen(_message.Message):
+    """The newest entry of the receiver's ledger of which the sender holds a receipt: its number, and its hash (32 bytes)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LENGTH_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    length: _builtins.int
+    head: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        length: _builtins.int = ...,
+        head: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "length", b"length"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Seen: _TypeAlias = Seen  # noqa: Y015
 
 @_typing.final
 class Invitation(_message.Message):
@@ -41,20 +72,26 @@ class Invitation(_message.Message):
     PROPOSAL_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
     INITIATOR_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
     proposal: _builtins.bytes
     """16 bytes chosen by the initiator"""
     query: _builtins.str
     initiator: _builtins.str
+    @_builtins.property
+    def seen(self) -> Global___Seen:
+        """on a link first, and alone"""
+
     def __init__(
         self,
         *,
         proposal: _builtins.bytes = ...,
         query: _builtins.str = ...,
         initiator: _builtins.str = ...,
+        seen: Global___Seen | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["initiator", b"initiator", "proposal", b"proposal", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["initiator", b"initiator", "proposal", b"proposal", "query", b"query", "seen", b"seen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
