@@ -4,6 +4,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,10 @@ def in_the_middle(folder: Path) -> Iterator[tuple[Cluster, subprocess.Popen[str]
         for name in NAMES:
             companies.wait_for_log(name, "listening")
         command = [*COMITY, "run", "total", "--node", str(companies["alpha"])]
-        asking = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        asking = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
+        )  # fmt: skip
         try:
             for name in NAMES:
                 companies.wait_for_log(name, "agreed")

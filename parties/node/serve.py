@@ -300,8 +300,6 @@ class ServingNode:
 
     def _query(self, attempt: Attempt, member: Membership, name: str, initiator: str, tell: Tell) -> dict[str, Any] | None:
         """A party's part in a query. The report where this party receives the answer."""
-        for why in list(self._behind.values()):
-            raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
         spec = member.spec
         plan = spec.plans.get(name)
         peers = {p: node for p, node in member.peers.items() if p != DEALER_NAME or (plan and plan.triples)}
@@ -320,6 +318,8 @@ class ServingNode:
         if plan is None or initiator not in plan.query.receivers:
             why = "the approved spec has no such query" if plan is None else f"{initiator} is not a receiver of {name}"
             raise SessionFailed(why, pb.Abort.REFUSED, member.me, why)
+        for why in list(self._behind.values()):
+            raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
         log.info("agreed", extra=fields(query=name, initiator=initiator, session=agreed.session_id.hex()[:16]))
         triples = DealerTriples() if plan.triples else None
         ctx = context(member, attempt.session, agreed.session_id, agreed.keys, plan.scheme, triples)
