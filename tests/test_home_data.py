@@ -143,7 +143,7 @@ def expected(task, rows):
     return [totals[m, cell] for m in range(len(task.measures)) for cell in cells]
 
 
-SLOW = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+SLOW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @SLOW
@@ -165,7 +165,7 @@ def test_any_task_equals_the_evaluator(tmp_path_factory, rows, task, data):
 PLAIN = table(*(c for c in T.columns.values() if c.name != "c"), column("c", "category", values=("x", "Zürich", "it's", "01")))
 
 
-@settings(SLOW, max_examples=40)
+@settings(SLOW, max_examples=25)
 @given(rows=rows_of(PLAIN), task=tasks(PLAIN, depth=2))
 def test_csv_is_read_exactly(tmp_path_factory, rows, task):
     path = tmp_path_factory.mktemp("t") / "t.csv"
@@ -280,7 +280,7 @@ def test_csv_numbers_are_plain_digits(tmp_path):
 F = table(column("f", "float", -5 * 10**6, 5 * 10**6, scale=3, step=5), max_rows=1000)
 
 
-@settings(SLOW, max_examples=40)
+@settings(SLOW, max_examples=25)
 @given(values=st.lists(st.floats(-5000, 5000) | st.integers(-10**6, 10**6).map(lambda k: k * 0.0025), min_size=1))
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
 def test_floats_are_rounded_to_the_nearest_step_half_to_even(tmp_path_factory, kind, values):
@@ -339,7 +339,7 @@ FAR = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=30)
 @given(rows=st.lists(FAR, max_size=ROWS), data=st.data(), is_text=st.booleans())
 def test_what_is_outside_is_clamped_or_dropped_and_counted(tmp_path_factory, rows, data, is_text):
     task = data.draw(tasks(LOOSE, depth=1))

@@ -304,6 +304,8 @@ class PeerStream:
         kind = frame.WhichOneof("kind")
         sense = True
         with session.changed:
+            if kind == "abort":  # before its end shows: who waits for this peer is to learn why
+                session.fail(told(self.name, frame.abort))
             if kind == "beat":
                 self.waiting_for = plain(frame.beat.waiting_for)
             elif kind == "hello" and self.hello is None:
@@ -313,8 +315,6 @@ class PeerStream:
             else:
                 sense = False
             session.changed.notify_all()
-        if kind == "abort":
-            session.fail(told(self.name, frame.abort))
         return sense or self._nonsense("sent a frame of no meaning")
 
     def _nonsense(self, what: str) -> bool:
