@@ -108,10 +108,13 @@ class Cluster:
     def log(self, name: str) -> str:
         return (self[name] / "log").read_text()
 
+    def logs(self) -> str:
+        return "\n".join(f"--- {name}\n{self.log(name)}" for name in self.processes)
+
     def wait_for_log(self, name: str, text: str, seconds: float = 30) -> None:
         until = time.monotonic() + seconds
         while text not in self.log(name):
-            assert time.monotonic() < until, f"{name} never logged {text!r}:\n{self.log(name)}"
+            assert time.monotonic() < until, f"{name} never logged {text!r}:\n{self.logs()}"
             time.sleep(0.05)
 
     def run(self, query: str, at: str, *more: str) -> subprocess.CompletedProcess[str]:
@@ -119,7 +122,7 @@ class Cluster:
 
     def result(self, query: str, at: str) -> dict:
         done = self.run(query, at)
-        assert done.returncode == 0, done.stderr + "\n".join(f"--- {n}\n{self.log(n)}" for n in self.processes)
+        assert done.returncode == 0, done.stderr + self.logs()
         return json.loads(done.stdout)
 
     def signal(self, name: str, number: int) -> None:

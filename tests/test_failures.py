@@ -56,7 +56,7 @@ def in_the_middle(folder: Path) -> Iterator[tuple[Cluster, subprocess.Popen[str]
             yield companies, asking
         finally:
             asking.kill()
-            asking.communicate()
+            print(asking.communicate()[1])  # shown where the test fails
 
 
 def without_traceback(companies: Cluster) -> bool:

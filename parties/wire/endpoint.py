@@ -103,13 +103,25 @@ def dial(identity: Identity, node: Node, largest: int = LARGEST_FRAME) -> grpc.C
 
 def ready(channel: grpc.Channel, node: Node, start: str, patience: float = PATIENCE) -> None:
     """Waits until `node` answers; Unreachable says what is there instead, and how to `start` it."""
+    if _is_ready(channel, patience):
+        return
+    what = _diagnosis(node, start, patience)
+    if not what and not _is_ready(channel, PATIENCE):  # it may have come up between the two
+        what = f"{node.name} at {node.address} refuses this node's certificate: has it approved a spec with it?"
+    if what:
+        raise Unreachable(what)
+
+
+def _is_ready(channel: grpc.Channel, patience: float) -> bool:
     try:
         grpc.channel_ready_future(channel).result(timeout=patience)
     except grpc.FutureTimeoutError:
-        raise Unreachable(_diagnosis(node, start, patience)) from None
+        return False
+    return True
 
 
 def _diagnosis(node: Node, start: str, patience: float) -> str:
+    """What is there instead of `node`; empty where it is there."""
     host, _, port = node.address.rpartition(":")
     unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # only to say whose certificate is there; nothing is sent
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
@@ -129,7 +141,7 @@ def _diagnosis(node: Node, start: str, patience: float) -> str:
             f"{node.address} presents another certificate than {node.name} has in the spec "
             f"(SHA-256 {fingerprint(found)[:16]}..., expected {fingerprint(node.certificate)[:16]}...)"
         )
-    return f"{node.name} at {node.address} refuses this node's certificate: has it approved a spec with it?"
+    return ""
 
 
 class Endpoint:
