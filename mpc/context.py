@@ -103,6 +103,10 @@ class Context:
             self._streams[key] = Stream(derive(self._pair_keys[peer], "shares", f"{dealt_by}>{held_by}"))
         return self._streams[key]
 
+    def secret(self, peer: PartyId, *labels: str) -> bytes:
+        """32 bytes that this party and `peer` alone know, of this session alone, for the purpose that `labels` name."""
+        return derive(self._pair_keys[peer], *labels)
+
     def tag(self, operation: str) -> Tag:
         """The next step's. All parties of a session take their steps in the same order."""
         self._step += 1
@@ -111,12 +115,18 @@ class Context:
     def send(self, to: PartyId, tag: Tag, array: Array) -> None:
         """Hands an array of residues over, in messages of at most `BLOCK` elements; never waits. It must not change
         after."""
-        flat, sent = array.reshape(-1), 0
+        flat = array.reshape(-1)
         for block in blocks(flat.size):
-            payload: Payload = self.scheme.algebra.to_bytes(flat[block])
-            sent += len(payload)
-            self._channel.send(to, _numbered(self._sent, to, tag), payload)
-        self.measured += Cost(bytes=sent)
+            self.send_bytes(to, tag, self.scheme.algebra.to_bytes(flat[block]))
+
+    def send_bytes(self, to: PartyId, tag: Tag, payload: Payload) -> None:
+        """Hands one message over; never waits. It must not change after."""
+        self._channel.send(to, _numbered(self._sent, to, tag), payload)
+        self.measured += Cost(bytes=len(payload))
+
+    def receive_bytes(self, sender: PartyId, tag: Tag, size: int) -> Payload:
+        """The message that `sender` sends with `send_bytes`, which must have `size` bytes; it may be read-only."""
+        return self._channel.receive(sender, _numbered(self._received, sender, tag), size)
 
     def receive(self, sender: PartyId, tag: Tag, shape: Shape) -> Array:
         """What `sender` sends with `send`; it may be read-only."""

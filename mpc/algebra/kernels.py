@@ -7,15 +7,15 @@ from typing import Any
 import numba
 import numpy as np
 
-_P = np.uint64((1 << 61) - 1)
+P = np.uint64((1 << 61) - 1)
 _3, _29, _32, _61 = np.uint64(3), np.uint64(29), np.uint64(32), np.uint64(61)
 _LOW29, _LOW32 = np.uint64((1 << 29) - 1), np.uint64((1 << 32) - 1)
 
 
 @numba.njit
-def _once(x: Any) -> Any:
+def once(x: Any) -> Any:
     """A value below 2p to [0, p): below p, the difference wraps to a larger number than x."""
-    return min(x, x - _P)
+    return min(x, x - P)
 
 
 @numba.njit
@@ -25,18 +25,18 @@ def _product(x: Any, y: Any) -> Any:
     x1, x0 = x >> _32, x & _LOW32
     y1, y0 = y >> _32, y & _LOW32
     low, middle = x0 * y0, x1 * y0 + x0 * y1
-    total = ((x1 * y1) << _3) + (middle >> _29) + ((middle & _LOW29) << _32) + (low & _P) + (low >> _61)
-    return _once((total & _P) + (total >> _61))
+    total = ((x1 * y1) << _3) + (middle >> _29) + ((middle & _LOW29) << _32) + (low & P) + (low >> _61)
+    return once((total & P) + (total >> _61))
 
 
 @numba.vectorize(["uint64(uint64,uint64)"], cache=True)
 def add(x: Any, y: Any) -> Any:
-    return _once(x + y)
+    return once(x + y)
 
 
 @numba.vectorize(["uint64(uint64,uint64)"], cache=True)
 def subtract(x: Any, y: Any) -> Any:
-    return _once(x + (_P - y))
+    return once(x + (P - y))
 
 
 @numba.vectorize(["uint64(uint64,uint64)"], cache=True)
@@ -47,7 +47,7 @@ def multiply(x: Any, y: Any) -> Any:
 @numba.vectorize(["uint64(uint64)"], cache=True)
 def from_61_bits(x: Any) -> Any:
     """The low 61 bits of each word as a residue."""
-    return _once(x & _P)
+    return once(x & P)
 
 
 # A weight is an argument of its own: an array of stride 0 would keep the loops above from being vectorised.
@@ -67,4 +67,4 @@ def scale(x: Any, weight: Any, out: Any) -> None:
 def add_scaled(x: Any, weight: Any, out: Any) -> None:
     """out += weight * x"""
     for i in range(x.size):
-        out[i] = _once(out[i] + _product(x[i], weight))
+        out[i] = once(out[i] + _product(x[i], weight))

@@ -1,0 +1,212 @@
+"""OT extension: from 128 base transfers any number of them, for AES and 128/k bits each. SoftSpokenOT, passive. [Roy22]
+
+The chooser grows 128/k trees of 2^k leaves, and lets the other end, the sender, know all leaves of each but number
+alpha, which is k bits of the sender's delta (a punctured pseudorandom function, through the base transfers). Leaf x of a
+tree gives a stream r_x. With u the sum of all, and v_b of those whose number has bit b, the sender, who does not know
+r_alpha, computes w_b = v_b + alpha_b u. The chooser sends u + c for its choice bits c; adding alpha_b times that, the
+sender has q_b = v_b + alpha_b c. Over all trees: q_j = v_j + c_j delta, rows of 128 bits.
+
+The keys of transfer j are H(q_j) and H(q_j + delta), of which the chooser knows number c_j: H(v_j).
+H(x) = AES(s(x)) + s(x) under a key of this direction and epoch, s a linear orthomorphism. [GKWY20 7.2]
+An epoch is one session: trees and keys of H are new in each, whatever state a party comes back with.
+"""
+
+import hashlib
+import secrets
+from typing import Protocol
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+from mpc.channel import Payload
+from mpc.errors import ProtocolError
+from mpc.ot import kernels
+from mpc.ot.base import COUNT
+from mpc.randomness import derive
+
+Words = NDArray[np.uint64]
+
+K = 4
+"""Bits of delta a tree: 2^K leaves. 2 needs half the AES and twice the bytes; 8, the reverse and more: eight times the AES."""
+SEED = 16
+LARGEST_EPOCH = 1 << 36
+"""Transfers in one direction of a session. Beyond, the advantage of who computes 2^64 AES against H would pass 2^-27."""
+
+_PAD = 8  # words by which the rows of a matrix are further apart than they are long: a power of two would evict them
+_ZEROS = memoryview(bytes(1 << 18))
+
+
+class _Hash:
+    """H for one direction of one epoch, on rows under s."""
+
+    def __init__(self, epoch: bytes) -> None:
+        key = derive(epoch, "hash")[:SEED]
+        self._aes = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305 -- the permutation itself is wanted
+
+    def encrypted(self, rows: Words) -> Words:
+        """AES of each row (n, 2). H is that plus the row."""
+        out = np.empty(rows.nbytes + SEED, np.uint8)  # the library asks for a block more
+        self._aes.update_into(rows.reshape(-1).view(np.uint8).data, out.data)
+        return out[: rows.nbytes].view(np.uint64).reshape(rows.shape)
+
+
+class _Leaves:
+    """The streams of some leaves of all trees, from which blocks of bits are drawn. `seeds` (trees, leaves, 16)."""
+
+    def __init__(self, seeds: list[list[bytes | None]]) -> None:
+        self._streams = [
+            [None if seed is None else Cipher(algorithms.AES(seed), modes.CTR(bytes(SEED))).encryptor() for seed in tree]
+            for tree in seeds
+        ]
+        self.trees, self.leaves = len(seeds), len(seeds[0])
+        self.k = self.leaves.bit_length() - 1
+
+    def columns(self, words: int, sums: Words | None) -> Words:
+        """The folded leaves of each tree, k columns a tree, each of `words` words and padding (128, words + 8); the sum
+        of all leaves of tree t in sums[t]."""
+        size = 8 * words
+        if size > len(_ZEROS):
+            raise ProtocolError(f"at most {64 * len(_ZEROS) // 8} transfers can be made at once, not {64 * words}")
+        drawn = np.empty((self.leaves, words + _PAD), np.uint64)
+        columns = np.empty((COUNT, words + _PAD), np.uint64)
+        buffers = [row.view(np.uint8).data[:size] for row in drawn]
+        for tree, streams in enumerate(self._streams):
+            for stream, buffer in zip(streams, buffers, strict=True):
+                if stream is None:
+                    buffer[:] = _ZEROS[:size]
+                else:
+                    stream.update_into(_ZEROS[:size], buffer)
+            kernels.fold(drawn, columns[self.k * tree : self.k * (tree + 1)], words)
+            if sums is not None:
+                sums[tree] = drawn[0, :words]
+        return columns
+
+
+_NONE = np.empty((0, 2), np.uint64)
+
+
+class Chooser:
+    """The end that has choice bits. `pairs` (128, 2, 32): both keys of the base transfers, in which it was the sender;
+    `epoch` is the same 32 bytes at both ends, of this direction and session alone."""
+
+    def __init__(self, pairs: NDArray[np.uint8], epoch: bytes, k: int = K) -> None:
+        self.setup, seeds = _grow(pairs, epoch, k)
+        """What the sender has to be given before the first block: 4,096 bytes."""
+        self._leaves, self._hash, self._made = _Leaves(seeds), _Hash(epoch), 0
+
+    def __repr__(self) -> str:
+        return f"<chooser, {self._made} transfers made>"
+
+    def extend(self, choices: Words) -> tuple[Words, Words, Words]:
+        """64 transfers for each word of `choices`. What to send, (128 / k, words), and for each transfer a row and its
+        AES, (64 * words, 2) each: their sum is the key chosen."""
+        self._made = _counted(self._made, choices.size)
+        message = np.empty((self._leaves.trees, choices.size), np.uint64)
+        columns = self._leaves.columns(choices.size, message)
+        message ^= choices
+        rows = np.empty((64 * choices.size, 2), np.uint64)
+        kernels.rows(columns, choices.size, 0, 0, rows, _NONE)
+        return message, rows, self._hash.encrypted(rows)
+
+
+class Sender:
+    """The end that gets both keys of each transfer. `choices` (128,) and `chosen` (128, 32) are of the base transfers, in
+    which it chose; `setup` is what the chooser sent."""
+
+    def __init__(
+        self, choices: NDArray[np.uint8], chosen: NDArray[np.uint8], setup: Payload, epoch: bytes, k: int = K
+    ) -> None:
+        alphas, seeds = _grow_punctured(choices, chosen, setup, epoch, k)
+        self._leaves, self._hash, self._made = _Leaves(seeds), _Hash(epoch), 0
+        bits = np.array([alpha >> b & 1 for alpha in alphas for b in range(k)], np.uint8)
+        self._columns = np.flatnonzero(bits)
+        low, high = (int.from_bytes(np.packbits(half, bitorder="little").tobytes(), "little") for half in (bits[:64], bits[64:]))
+        self._shift = low ^ high, low  # delta under s
+        self._k = k
+
+    def __repr__(self) -> str:
+        return f"<sender, {self._made} transfers made>"
+
+    @staticmethod
+    def message_words(words: int, k: int = K) -> int:
+        """How many words a chooser's message for `words` words of choices has."""
+        return COUNT // k * words
+
+    def extend(self, message: Words) -> tuple[Words, Words, Words, Words]:
+        """From the chooser's message (128 / k, words): a row and its AES for the key number 0 of each transfer, and the
+        same for number 1, (64 * words, 2) each."""
+        words = message.shape[1]
+        self._made = _counted(self._made, words)
+        columns = self._leaves.columns(words, None)
+        for column in self._columns:
+            columns[column, :words] ^= message[column // self._k]
+        rows, others = np.empty((64 * words, 2), np.uint64), np.empty((64 * words, 2), np.uint64)
+        kernels.rows(columns, words, *self._shift, rows, others)
+        return rows, self._hash.encrypted(rows), others, self._hash.encrypted(others)
+
+
+class Key(Protocol):
+    """The key of one base transfer in this epoch."""
+
+    def __call__(self, index: int, side: int) -> bytes: ...
+
+
+def _counted(made: int, words: int) -> int:
+    made += 64 * words
+    if made > LARGEST_EPOCH:
+        raise ProtocolError(f"at most {LARGEST_EPOCH} transfers can be made in one session")
+    return made
+
+
+def _children(node: bytes) -> tuple[bytes, bytes]:
+    both = hashlib.sha256(b"comity tree 1" + node).digest()
+    return both[:SEED], both[SEED:]
+
+
+def _xor(*parts: bytes) -> bytes:
+    total = 0
+    for part in parts:
+        total ^= int.from_bytes(part, "little")
+    return total.to_bytes(SEED, "little")
+
+
+def _mask(key: NDArray[np.uint8], epoch: bytes, index: int, side: int) -> bytes:
+    """Base key `index` in this epoch: a pad that no other epoch uses."""
+    return derive(key.tobytes() + epoch, "tree", str(index), str(side))[:SEED]
+
+
+def _grow(pairs: NDArray[np.uint8], epoch: bytes, k: int) -> tuple[bytes, list[list[bytes | None]]]:
+    """The setup message and all leaves of 128/k trees. For each level, the sums of all left and of all right nodes,
+    each under a base key: of the two, the sender learns the one off its path."""
+    setup, trees = [], []
+    for tree in range(COUNT // k):
+        level = [secrets.token_bytes(SEED)]
+        for depth in range(k):
+            level = [child for node in level for child in _children(node)]
+            index = k * tree + depth
+            setup += [_xor(*level[side::2], _mask(pairs[index, side], epoch, index, side)) for side in (0, 1)]
+        trees.append(list[bytes | None](level))
+    return b"".join(setup), trees
+
+
+def _grow_punctured(
+    choices: NDArray[np.uint8], chosen: NDArray[np.uint8], setup: Payload, epoch: bytes, k: int
+) -> tuple[list[int], list[list[bytes | None]]]:
+    """Of each tree, alpha and the other leaves, in the order of their number xor alpha; the first is None. At each level
+    the path goes where the base transfer's choice did not."""
+    setup, alphas, trees = bytes(setup), [], []
+    for tree in range(COUNT // k):
+        level: list[bytes | None] = [None]
+        path = 0
+        for depth in range(k):
+            index = k * tree + depth
+            side = int(choices[index])
+            level = [child for node in level for child in (_children(node) if node is not None else (None, None))]
+            at = SEED * (2 * index + side)
+            known = [node for node in level[side::2] if node is not None]
+            level[2 * path + side] = _xor(setup[at : at + SEED], _mask(chosen[index], epoch, index, side), *known)
+            path = 2 * path + 1 - side
+        alphas.append(path)
+        trees.append([level[leaf ^ path] for leaf in range(1 << k)])
+    return alphas, trees

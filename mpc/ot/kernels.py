@@ -1,0 +1,165 @@
+"""Compiled loops of the OT extension, for whole arrays of 64-bit words; each is one pass over memory that stays in a
+core's cache. Importing this module costs half a second (the compiled code is kept on disk).
+
+Row j of a block belongs to OT j; bit j % 64 of word j // 64 of a packed column belongs to it, too.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from mpc.algebra.kernels import P as _P
+from mpc.algebra.kernels import once as _once
+
+_TILE = 64  # words of each leaf that are folded at once: 16 leaves are 8 KiB
+_LANES = 4  # 64 x 64 transpositions side by side, so that they fill a vector register
+
+_0, _1, _64 = np.uint64(0), np.uint64(1), np.uint64(64)
+
+
+@numba.njit("void(uint64[:,::1], uint64[:,::1], int64)", cache=True, nogil=True)
+def fold(leaves: Any, sums: Any, words: Any) -> None:
+    """sums[b] = the sum of the leaves whose number has bit b, for all b; the sum of all is left in leaves[0], and the
+    other leaves are destroyed. Leaves (2^k, -), sums (k, -), of which the first `words` words count."""
+    for start in range(0, words, _TILE):
+        stop = min(start + _TILE, words)
+        half, level = leaves.shape[0] // 2, 0
+        while half:
+            for word in range(start, stop):
+                sums[level, word] = 0
+            for x in range(half):
+                for word in range(start, stop):
+                    odd = leaves[2 * x + 1, word]
+                    sums[level, word] ^= odd
+                    leaves[x, word] = leaves[2 * x, word] ^ odd
+            half //= 2
+            level += 1
+
+
+@numba.njit("void(uint64[:,::1])", cache=True, nogil=True)
+def _transpose(a: Any) -> None:
+    """Each lane's 64 x 64 bits in place, bit j of word i to bit i of word j: swaps of ever smaller squares. [Warren13 7-3]"""
+    step, mask = 32, np.uint64(0x00000000FFFFFFFF)
+    while step:
+        shift = np.uint64(step)
+        for base in range(0, 64, 2 * step):
+            for i in range(base, base + step):
+                for lane in range(_LANES):
+                    swap = ((a[i, lane] >> shift) ^ a[i + step, lane]) & mask
+                    a[i, lane] ^= swap << shift
+                    a[i + step, lane] ^= swap
+        step //= 2
+        mask ^= mask << np.uint64(step)
+
+
+@numba.njit("void(uint64[:,::1], int64, uint64, uint64, uint64[:,::1], uint64[:,::1])", cache=True, nogil=True)
+def rows(columns: Any, words: Any, d0: Any, d1: Any, out: Any, other: Any) -> None:
+    """The rows of a bit matrix of 128 packed columns, of which the first `words` words count, under the orthomorphism
+    (l, h) -> (l + h, l): out (64 * words, 2). The same plus (d0, d1) in `other`, unless it is empty."""
+    low, high = np.empty((64, _LANES), np.uint64), np.empty((64, _LANES), np.uint64)
+    for first in range(0, words, _LANES):
+        lanes = min(_LANES, words - first)
+        for column in range(64):
+            for lane in range(lanes):
+                low[column, lane] = columns[column, first + lane]
+                high[column, lane] = columns[column + 64, first + lane]
+        _transpose(low)
+        _transpose(high)
+        for lane in range(lanes):
+            for row in range(64):
+                at = 64 * (first + lane) + row
+                out[at, 0] = low[row, lane] ^ high[row, lane]
+                out[at, 1] = low[row, lane]
+                if other.size:
+                    other[at, 0] = out[at, 0] ^ d0
+                    other[at, 1] = out[at, 1] ^ d1
+
+
+# Products. The transfers of word t are 64 t to 64 t + 63, one for each bit of the chooser's word b[t]. The sender's keys
+# are x0 + y0 and x1 + y1, the chooser's x + y, of which the low words are used. With m0, m1 the keys of bit i, the sender
+# corrects by m0 - m1 + a: the chooser has m0 or m0 + a. Weighted with 2^i that adds up to a b, less what the sender keeps.
+
+_WORDS = numba.types.Array(numba.uint64, 1, "C", readonly=True)
+_VECTOR, _ROWS = numba.uint64[::1], numba.uint64[:, ::1]
+_SEND = numba.void(_ROWS, _ROWS, _ROWS, _ROWS, _WORDS, _VECTOR, _ROWS)
+_CHOOSE = numba.void(_ROWS, _ROWS, _WORDS, _ROWS, _VECTOR)
+
+
+@numba.njit(_SEND, cache=True, nogil=True)
+def send_ring(x0: Any, y0: Any, x1: Any, y1: Any, a: Any, kept: Any, corrections: Any) -> None:
+    """Z_2^64. Of the correction of bit i only the low 64 - i bits count: those of i and of 64 - i fill one word, in
+    corrections (t, 33); the last, of bit 32, fills half of its own."""
+    for t in range(a.size):
+        total, first = np.uint64(0), 64 * t
+        for i in range(64):
+            total -= (x0[first + i, 0] ^ y0[first + i, 0]) << np.uint64(i)
+        kept[t] = total
+        corrections[t, 0] = (x0[first, 0] ^ y0[first, 0]) - (x1[first, 0] ^ y1[first, 0]) + a[t]
+        for i in range(1, 33):
+            p, q, shift = first + i, first + 64 - i, np.uint64(i)
+            high = (x0[p, 0] ^ y0[p, 0]) - (x1[p, 0] ^ y1[p, 0]) + a[t]
+            low = (x0[q, 0] ^ y0[q, 0]) - (x1[q, 0] ^ y1[q, 0]) + a[t]
+            corrections[t, i] = high << shift | low & ((_1 << shift) - _1)
+
+
+@numba.njit(_CHOOSE, cache=True, nogil=True)
+def choose_ring(x: Any, y: Any, b: Any, corrections: Any, had: Any) -> None:
+    for t in range(b.size):
+        total, first, bits = np.uint64(0), 64 * t, b[t]
+        for i in range(64):
+            total += (x[first + i, 0] ^ y[first + i, 0]) << np.uint64(i)
+        total += corrections[t, 0] & (_0 - (bits & _1))
+        for i in range(1, 33):
+            shift = np.uint64(i)
+            low = (_1 << shift) - _1
+            total += corrections[t, i] & ~low & (_0 - (bits >> shift & _1))
+            if i < 32:
+                total += (corrections[t, i] & low) << (_64 - shift) & (_0 - (bits >> (_64 - shift) & _1))
+        had[t] = total
+
+
+@numba.njit(_SEND, cache=True, nogil=True)
+def send_field(x0: Any, y0: Any, x1: Any, y1: Any, a: Any, kept: Any, corrections: Any) -> None:
+    """GF(2^61-1), with corrections (t, 61)."""
+    for t in range(a.size):
+        total = np.uint64(0)
+        for i in range(60, -1, -1):
+            at = 64 * t + i
+            m0, m1 = _once((x0[at, 0] ^ y0[at, 0]) & _P), _once((x1[at, 0] ^ y1[at, 0]) & _P)
+            total = _once(_once(total + total) + m0)
+            corrections[t, i] = _once(_once(m0 + (_P - m1)) + a[t])
+        kept[t] = _once(_P - total)
+
+
+@numba.njit(_CHOOSE, cache=True, nogil=True)
+def choose_field(x: Any, y: Any, b: Any, corrections: Any, had: Any) -> None:
+    for t in range(b.size):
+        total = np.uint64(0)
+        for i in range(60, -1, -1):
+            m = _once((x[64 * t + i, 0] ^ y[64 * t + i, 0]) & _P)
+            chosen = corrections[t, i] & (_0 - (b[t] >> np.uint64(i) & _1))
+            total = _once(_once(total + total) + _once(m + chosen))
+        had[t] = total
+
+
+@numba.njit(_SEND, cache=True, nogil=True)
+def send_words(x0: Any, y0: Any, x1: Any, y1: Any, a: Any, kept: Any, corrections: Any) -> None:
+    """GF(2)^64: bit i of a times bit i of b, from the lowest bits of the keys; corrections (t, 1)."""
+    for t in range(a.size):
+        m0, m1 = np.uint64(0), np.uint64(0)
+        for i in range(64):
+            at, shift = 64 * t + i, np.uint64(i)
+            m0 |= ((x0[at, 0] ^ y0[at, 0]) & _1) << shift
+            m1 |= ((x1[at, 0] ^ y1[at, 0]) & _1) << shift
+        kept[t] = m0
+        corrections[t, 0] = m0 ^ m1 ^ a[t]
+
+
+@numba.njit(_CHOOSE, cache=True, nogil=True)
+def choose_words(x: Any, y: Any, b: Any, corrections: Any, had: Any) -> None:
+    for t in range(b.size):
+        m = np.uint64(0)
+        for i in range(64):
+            m |= ((x[64 * t + i, 0] ^ y[64 * t + i, 0]) & _1) << np.uint64(i)
+        had[t] = m ^ corrections[t, 0] & b[t]
