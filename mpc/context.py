@@ -160,13 +160,17 @@ class Context:
         return received
 
     def tell(self, operation: str, message: bytes) -> dict[PartyId, bytes]:
-        """One round in which every party sends all others a message of one length that is no share: what all sent, by
-        party. It is not counted as a cost of the protocol, as the agreement is not."""
-        tag, others = self.tag(operation), [i for i in range(self.parties) if i != self.me]
-        for to in others:
-            self._channel.send(to, _numbered(self._sent, to, tag), message)
-        heard = {i: bytes(self._channel.receive(i, _numbered(self._received, i, tag), len(message))) for i in others}
+        """`tell_each` with one message for all others: what all sent, this party too, by party."""
+        heard = self.tell_each(operation, {i: message for i in range(self.parties) if i != self.me})
         return dict(sorted({**heard, self.me: message}.items()))
+
+    def tell_each(self, operation: str, messages: Mapping[PartyId, bytes]) -> dict[PartyId, bytes]:
+        """One round in which each of the parties in `messages` is sent its message, and sends one of the same length, that
+        is no share. It is not counted as a cost of the protocol, as the agreement is not."""
+        tag = self.tag(operation)
+        for to, message in messages.items():
+            self._channel.send(to, _numbered(self._sent, to, tag), message)
+        return {i: bytes(self.receive_bytes(i, tag, len(message))) for i, message in messages.items()}
 
     def broadcast(
         self, operation: str, count: int, mine: Callable[[slice], Array], rows: int = 1

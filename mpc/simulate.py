@@ -12,6 +12,11 @@ from mpc.schemes import DEALER, PartyId, Scheme
 from mpc.schemes.named import schemes
 from mpc.triples.dealer import DealerTriples, deal
 from mpc.triples.insecure import InsecurePublicTriples
+from mpc.triples.ot import ObliviousTriples
+
+SOURCES: dict[str, Callable[[], TripleSource]] = {
+    "dealer": DealerTriples, "ot": ObliviousTriples, "insecure": InsecurePublicTriples,
+}  # fmt: skip
 
 
 def simulate(
@@ -27,7 +32,7 @@ def simulate(
     """Runs `protocol(ctx, inputs[i])` as party i, for every i, and returns what each returned.
 
     `scheme` is a name ("additive", "shamir", "plaintext") or a scheme; `colluding` defaults to the most it allows.
-    `triples` is "dealer" (one runs beside the parties), "insecure" or None. `wrap` may put something around each
+    `triples` is "ot", "dealer" (one runs beside the parties), "insecure" or None. `wrap` may put something around each
     party's channel, to watch or to disturb it. The first failure of a party is raised.
     """
     n = len(inputs)
@@ -42,7 +47,7 @@ def simulate(
     def context(me: PartyId) -> Context:
         source: TripleSource | None = None
         if me != DEALER and triples is not None:
-            source = DealerTriples() if triples == "dealer" else InsecurePublicTriples()
+            source = SOURCES[triples]()
         keys = {peer: pairs[frozenset((me, peer))] for peer in everybody if peer != me}
         return Context(me, scheme, wrap(me, MemoryChannel(network, me)), keys, source)
 

@@ -41,11 +41,18 @@ PAPERS: dict[str, Paper] = {
         "NeurIPS 2020",
         2020,
     ),
+    "CO15": Paper("Tung Chou, Claudio Orlandi", "The Simplest Protocol for Oblivious Transfer", "LATINCRYPT 2015, LNCS 9230", 2015),
     "CP34": Paper(
         "C. J. Clopper, E. S. Pearson",
         "The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial",
         "Biometrika 26(4)",
         1934,
+    ),
+    "GKWY20": Paper(
+        "Chun Guo, Jonathan Katz, Xiao Wang, Yu Yu",
+        "Efficient and Secure Multiparty Computation from Fixed-Key Block Ciphers",
+        "IEEE S&P 2020, ePrint 2019/074",
+        2020,
     ),
     "GRR98": Paper(
         "Rosario Gennaro, Michael O. Rabin, Tal Rabin",
@@ -59,6 +66,7 @@ PAPERS: dict[str, Paper] = {
         "IEEE Transactions on Dependable and Secure Computing 14(5)",
         2017,
     ),
+    "Gilboa99": Paper("Niv Gilboa", "Two Party RSA Key Generation", "CRYPTO 1999, LNCS 1666", 1999),
     "HRMS10": Paper(
         "Michael Hay, Vibhor Rastogi, Gerome Miklau, Dan Suciu",
         "Boosting the Accuracy of Differentially Private Histograms Through Consistency",
@@ -96,6 +104,12 @@ PAPERS: dict[str, Paper] = {
         "Proceedings of the VLDB Endowment 6(14)",
         2013,
     ),
+    "Roy22": Paper(
+        "Lawrence Roy",
+        "SoftSpokenOT: Quieter OT Extension from Small-Field Silent VOLE in the Minicrypt Model",
+        "CRYPTO 2022, LNCS 13507, ePrint 2022/192",
+        2022,
+    ),
     "Shamir79": Paper("Adi Shamir", "How to Share a Secret", "Communications of the ACM 22(11)", 1979),
     "Warner65": Paper(
         "Stanley L. Warner",
@@ -103,4 +117,5 @@ PAPERS: dict[str, Paper] = {
         "Journal of the American Statistical Association 60(309)",
         1965,
     ),
+    "Warren13": Paper("Henry S. Warren", "Hacker's Delight", "2nd edition, Addison-Wesley", 2013),
 }

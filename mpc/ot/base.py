@@ -11,8 +11,8 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
 import nacl.exceptions
+import numpy as np
 from nacl.bindings import (
     crypto_core_ed25519_add,
     crypto_core_ed25519_is_valid_point,
@@ -24,7 +24,6 @@ from nacl.bindings import (
 from numpy.typing import NDArray
 
 from mpc.context import Context
-from mpc.cost import Cost
 from mpc.errors import PeerError
 from mpc.schemes import PartyId
 
@@ -46,35 +45,32 @@ class BaseKeys:
 def base_transfers(ctx: Context, peers: Iterable[PartyId]) -> dict[PartyId, BaseKeys]:
     """128 random transfers in each direction between this party and each of `peers`, who all do the same.
 
-    Discloses nothing. Two rounds, 4,128 bytes to each peer: one point, then 128. PeerError where a peer sends what is no
+    Discloses nothing. Two rounds, 4,128 bytes to each peer: one point, then 128. They are made once a pair, and not counted
+    as a cost of the session. PeerError where a peer sends what is no
     point of the subgroup, or a point of small order.
     """
-    peers, tag = tuple(peers), ctx.tag("base transfers")
     a = {peer: _scalar() for peer in peers}
-    big_a = {peer: crypto_scalarmult_ed25519_base_noclamp(a[peer]) for peer in peers}
-    for peer in peers:
-        ctx.send_bytes(peer, tag, big_a[peer])
-    theirs = {peer: _point(ctx.receive_bytes(peer, tag, POINT_BYTES), peer) for peer in peers}
-    choices = {peer: np.frombuffer(secrets.token_bytes(COUNT), np.uint8) & 1 for peer in peers}
-    b: dict[PartyId, list[bytes]] = {}
-    mine: dict[PartyId, list[bytes]] = {}
-    for peer in peers:
-        b[peer] = [_scalar() for _ in range(COUNT)]
-        mine[peer] = [
+    firsts = {peer: crypto_scalarmult_ed25519_base_noclamp(secret) for peer, secret in a.items()}
+    theirs = {peer: _point(raw, peer) for peer, raw in ctx.tell_each("base transfers", firsts).items()}
+    choices = {peer: np.frombuffer(secrets.token_bytes(COUNT), np.uint8) & np.uint8(1) for peer in a}
+    b = {peer: [_scalar() for _ in range(COUNT)] for peer in a}
+    mine = {
+        peer: [
             crypto_core_ed25519_add(point, theirs[peer]) if choice else point
             for point, choice in zip(map(crypto_scalarmult_ed25519_base_noclamp, b[peer]), choices[peer], strict=True)
         ]
-        ctx.send_bytes(peer, tag, b"".join(mine[peer]))
+        for peer in a
+    }
+    answers = ctx.tell_each("base transfers", {peer: b"".join(points) for peer, points in mine.items()})
     keys = {}
-    for peer in peers:
-        raw = bytes(ctx.receive_bytes(peer, tag, COUNT * POINT_BYTES))
+    for peer, raw in answers.items():
         points = [_point(raw[at : at + POINT_BYTES], peer) for at in range(0, len(raw), POINT_BYTES)]
-        said_to_peer = _transcript(ctx, ctx.me, peer, big_a[peer], points)
+        said_to_peer = _transcript(ctx, ctx.me, peer, firsts[peer], points)
         said_by_peer = _transcript(ctx, peer, ctx.me, theirs[peer], mine[peer])
         sent = [
             _key(said_to_peer, i, _multiple(a[peer], of, peer))
             for i, point in enumerate(points)
-            for of in (point, crypto_core_ed25519_sub(point, big_a[peer]))
+            for of in (point, crypto_core_ed25519_sub(point, firsts[peer]))
         ]
         chosen = [_key(said_by_peer, i, _multiple(b[peer][i], theirs[peer], peer)) for i in range(COUNT)]
         keys[peer] = BaseKeys(
@@ -82,12 +78,7 @@ def base_transfers(ctx: Context, peers: Iterable[PartyId]) -> dict[PartyId, Base
             choices[peer],
             np.frombuffer(b"".join(chosen), np.uint8).reshape(COUNT, KEY_BYTES),
         )
-    ctx.measured += Cost(rounds=2)
     return keys
-
-
-def base_cost(peers: int) -> Cost:
-    return Cost(rounds=2, bytes=peers * (1 + COUNT) * POINT_BYTES)
 
 
 def _scalar() -> bytes:
@@ -98,8 +89,7 @@ def _scalar() -> bytes:
             return scalar
 
 
-def _point(raw: bytes | bytearray | memoryview, peer: PartyId) -> bytes:
-    point = bytes(raw)
+def _point(point: bytes, peer: PartyId) -> bytes:
     if not crypto_core_ed25519_is_valid_point(point):
         raise PeerError(peer, "sent what is no point of the group in a base transfer")
     return point

@@ -13,7 +13,6 @@ An epoch is one session: trees and keys of H are new in each, whatever state a p
 
 import hashlib
 import secrets
-from typing import Protocol
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -42,7 +41,7 @@ class _Hash:
 
     def __init__(self, epoch: bytes) -> None:
         key = derive(epoch, "hash")[:SEED]
-        self._aes = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305 -- the permutation itself is wanted
+        self._aes = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
 
     def encrypted(self, rows: Words) -> Words:
         """AES of each row (n, 2). H is that plus the row."""
@@ -90,9 +89,11 @@ class Chooser:
     """The end that has choice bits. `pairs` (128, 2, 32): both keys of the base transfers, in which it was the sender;
     `epoch` is the same 32 bytes at both ends, of this direction and session alone."""
 
+    SETUP_BYTES = COUNT * 2 * SEED
+
     def __init__(self, pairs: NDArray[np.uint8], epoch: bytes, k: int = K) -> None:
         self.setup, seeds = _grow(pairs, epoch, k)
-        """What the sender has to be given before the first block: 4,096 bytes."""
+        """What the sender has to be given before the first block."""
         self._leaves, self._hash, self._made = _Leaves(seeds), _Hash(epoch), 0
 
     def __repr__(self) -> str:
@@ -128,10 +129,9 @@ class Sender:
     def __repr__(self) -> str:
         return f"<sender, {self._made} transfers made>"
 
-    @staticmethod
-    def message_words(words: int, k: int = K) -> int:
+    def message_words(self, words: int) -> int:
         """How many words a chooser's message for `words` words of choices has."""
-        return COUNT // k * words
+        return COUNT // self._k * words
 
     def extend(self, message: Words) -> tuple[Words, Words, Words, Words]:
         """From the chooser's message (128 / k, words): a row and its AES for the key number 0 of each transfer, and the
@@ -144,12 +144,6 @@ class Sender:
         rows, others = np.empty((64 * words, 2), np.uint64), np.empty((64 * words, 2), np.uint64)
         kernels.rows(columns, words, *self._shift, rows, others)
         return rows, self._hash.encrypted(rows), others, self._hash.encrypted(others)
-
-
-class Key(Protocol):
-    """The key of one base transfer in this epoch."""
-
-    def __call__(self, index: int, side: int) -> bytes: ...
 
 
 def _counted(made: int, words: int) -> int:

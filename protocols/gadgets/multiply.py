@@ -8,11 +8,11 @@ import numpy as np
 from mpc.algebra import Array
 from mpc.context import Context, TripleSource
 from mpc.cost import Cost
+from mpc.dealing import deal, deal_cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
 from protocols.gadgets.reveal import combine, reveal_cost
-from protocols.gadgets.share import deal, share_cost
 
 
 def multiply(ctx: Context, x: Share, y: Share) -> Share:
@@ -68,4 +68,4 @@ def multiply_cost(scheme: Scheme, me: PartyId, triples: TripleSource | None, ele
     if triples is not None:
         return triples.cost(scheme, me, elements) + reveal_cost(scheme, me, range(scheme.parties), 2 * elements)
     assert scheme.product_weights is not None
-    return share_cost(scheme, me, dict.fromkeys(range(len(scheme.product_weights)), (elements,)))
+    return deal_cost(scheme, me, dict.fromkeys(range(len(scheme.product_weights)), (elements,)))
