@@ -30,16 +30,19 @@ from mpc.schemes import PartyId
 COUNT = 128
 POINT_BYTES = 32
 KEY_BYTES = 32
+ID_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BaseKeys:
     """One party's part of the base transfers with one peer: of those in which it sent, both keys (128, 2, 32); of those
-    in which it chose, its choices (128,) in {0, 1} and the keys chosen (128, 32). All `uint8`. Prints nothing of them."""
+    in which it chose, its choices (128,) in {0, 1} and the keys chosen (128, 32). All `uint8`. `id` is the same at both
+    ends, and of these transfers alone. Prints nothing of them."""
 
     sent: NDArray[np.uint8] = field(repr=False)
     choices: NDArray[np.uint8] = field(repr=False)
     chosen: NDArray[np.uint8] = field(repr=False)
+    id: bytes = field(repr=False)
 
 
 def base_transfers(ctx: Context, peers: Iterable[PartyId]) -> dict[PartyId, BaseKeys]:
@@ -73,10 +76,12 @@ def base_transfers(ctx: Context, peers: Iterable[PartyId]) -> dict[PartyId, Base
             for of in (point, crypto_core_ed25519_sub(point, firsts[peer]))
         ]
         chosen = [_key(said_by_peer, i, _multiple(b[peer][i], theirs[peer], peer)) for i in range(COUNT)]
+        directions = (said_to_peer, said_by_peer) if ctx.me < peer else (said_by_peer, said_to_peer)
         keys[peer] = BaseKeys(
             np.frombuffer(b"".join(sent), np.uint8).reshape(COUNT, 2, KEY_BYTES),
             choices[peer],
             np.frombuffer(b"".join(chosen), np.uint8).reshape(COUNT, KEY_BYTES),
+            hashlib.sha256(b"comity base transfers 1" + b"".join(directions)).digest(),
         )
     return keys
 

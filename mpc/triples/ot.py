@@ -17,7 +17,7 @@ from mpc.context import Context, blocks
 from mpc.cost import Cost
 from mpc.dealing import deal, deal_cost
 from mpc.errors import PeerError, ProtocolError
-from mpc.ot.base import BaseKeys, base_transfers
+from mpc.ot.base import ID_BYTES, BaseKeys, base_transfers
 from mpc.ot.extension import Chooser, Sender, Words
 from mpc.ot.products import Product, bytes_each_way, product_over
 from mpc.randomness import Stream, fresh_seed
@@ -99,13 +99,15 @@ class ObliviousTriples:
         return made
 
     def link(self, ctx: Context) -> Links:
-        """Both ends of the extension with each of the other contributors, under keys of this session: at first use one
-        round with 4,096 bytes to each, after the base transfers, if those are to be made. None of this is counted as a cost:
-        it is made once a session, whatever the session does."""
+        """Both ends of the extension with each of the other contributors, under keys of this session: at first use two
+        rounds with 32 and 4,096 bytes to each, and between them the base transfers with those with whom not both have kept
+        the same. None of this is counted as a cost: it is made once a session, whatever the session does."""
         if self._links is None:
             contributors = _contributors(ctx.scheme)
             peers = [i for i in contributors if i != ctx.me and ctx.me in contributors]
-            self.keys |= base_transfers(ctx, [i for i in peers if i not in self.keys])
+            ids = {i: self.keys[i].id if i in self.keys else bytes(ID_BYTES) for i in peers}
+            told = ctx.tell_each("kept base transfers", ids)
+            self.keys |= base_transfers(ctx, [i for i in peers if i not in self.keys or told[i] != ids[i]])
             choosers = {i: Chooser(self.keys[i].sent, _epoch(ctx, i, ctx.me)) for i in peers}
             setups = ctx.tell_each("trees", {i: chooser.setup for i, chooser in choosers.items()})
             self._links = {

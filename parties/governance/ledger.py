@@ -46,6 +46,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from parties.governance.files import publish, write_new
 from parties.governance.release import (
     HASH_BYTES,
     NO_HEAD,
@@ -586,7 +587,7 @@ class Ledger(LedgerView):
         if not file.exists():
             if self._rows("SELECT 1 FROM releases UNION SELECT 1 FROM exact"):
                 raise LedgerError(f"{file} is missing, with which {FILE} was encrypted: put back its copy")
-            _publish(file, lambda draft: _write(draft, secrets.token_bytes(32)))
+            publish(file, lambda draft: write_new(draft, secrets.token_bytes(32)))
         key = file.read_bytes()
         if len(key) != 32:
             raise LedgerError(f"{file} is no key of a ledger (32 bytes): put back its copy")
@@ -734,31 +735,11 @@ def _make(directory: Path) -> None:
     """An empty ledger: whole, or not there. An empty file is therefore a damaged one, never a new one."""
 
     def fill(draft: Path) -> None:
-        _write(draft, b"")
+        write_new(draft, b"")
         db = sqlite3.connect(draft, isolation_level=None)
         try:
             db.executescript(_SCHEMA)
         finally:
             db.close()
 
-    _publish(directory / FILE, fill)
-
-
-def _publish(target: Path, fill: Callable[[Path], None]) -> None:
-    draft = target.with_name(f".{target.name}.draft")
-    for left in (draft, draft.with_name(f"{draft.name}-journal")):
-        left.unlink(missing_ok=True)
-    fill(draft)
-    draft.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _write(file: Path, content: bytes) -> None:
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
+    publish(directory / FILE, fill)

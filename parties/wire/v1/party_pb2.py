@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparties/wire/v1/party.proto\x12\x0fparties.wire.v1\"2\n\x0bLinkRequest\x12#\n\x04seen\x18\x01 \x01(\x0b\x32\x15.parties.wire.v1.Seen\"$\n\x04Seen\x12\x0e\n\x06length\x18\x01 \x01(\x04\x12\x0c\n\x04head\x18\x02 \x01(\x0c\"e\n\nInvitation\x12\x10\n\x08proposal\x18\x01 \x01(\x0c\x12\r\n\x05query\x18\x02 \x01(\t\x12\x11\n\tinitiator\x18\x03 \x01(\t\x12#\n\x04seen\x18\x04 \x01(\x0b\x32\x15.parties.wire.v1.Seen\"\xd4\x01\n\x05\x46rame\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.parties.wire.v1.HelloH\x00\x12%\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x15.parties.wire.v1.DataH\x00\x12%\n\x04\x62\x65\x61t\x18\x03 \x01(\x0b\x32\x15.parties.wire.v1.BeatH\x00\x12\'\n\x05\x61\x62ort\x18\x04 \x01(\x0b\x32\x16.parties.wire.v1.AbortH\x00\x12#\n\x03\x65nd\x18\x05 \x01(\x0b\x32\x14.parties.wire.v1.EndH\x00\x42\x06\n\x04kind\"\xe0\x01\n\x05Hello\x12\x10\n\x08proposal\x18\x01 \x01(\x0c\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tinitiator\x18\x04 \x01(\t\x12\x0f\n\x07\x61lgebra\x18\x05 \x01(\t\x12\x13\n\x0bspec_digest\x18\x06 \x01(\x0c\x12\x13\n\x0bplan_digest\x18\x07 \x01(\x0c\x12\r\n\x05nonce\x18\x08 \x01(\x0c\x12\x0c\n\x04seed\x18\t \x01(\x0c\x12\x0f\n\x07release\x18\n \x01(\x0c\x12\x15\n\rledger_length\x18\x0b \x01(\x04\x12\x13\n\x0bledger_head\x18\x0c \x01(\x0c\"f\n\x04\x44\x61ta\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\x0c\n\x04step\x18\x02 \x01(\r\x12\x11\n\toperation\x18\x03 \x01(\t\x12\r\n\x05\x62lock\x18\x04 \x01(\r\x12\x0c\n\x04last\x18\x05 \x01(\x08\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\"\x1b\n\x04\x42\x65\x61t\x12\x13\n\x0bwaiting_for\x18\x01 \x01(\t\"\x8e\x02\n\x05\x41\x62ort\x12-\n\x06reason\x18\x01 \x01(\x0e\x32\x1d.parties.wire.v1.Abort.Reason\x12\x0f\n\x07\x63ulprit\x18\x02 \x01(\t\x12\r\n\x05where\x18\x03 \x01(\t\x12\x34\n\x07\x64igests\x18\x04 \x03(\x0b\x32#.parties.wire.v1.Abort.DigestsEntry\x1a.\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"P\n\x06Reason\x12\n\n\x06\x46\x41ILED\x10\x00\x12\x11\n\rCANNOT_ANSWER\x10\x01\x12\x0b\n\x07REFUSED\x10\x02\x12\x08\n\x04LOST\x10\x03\x12\x10\n\x0cSPEC_DIFFERS\x10\x04\"\x05\n\x03\x45nd\"\x1b\n\nRunRequest\x12\r\n\x05query\x18\x01 \x01(\t\"I\n\x08RunReply\x12\x12\n\x08progress\x18\x01 \x01(\tH\x00\x12\x10\n\x06result\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x65rror\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind2\xcc\x01\n\x05Party\x12\x43\n\x04Link\x12\x1c.parties.wire.v1.LinkRequest\x1a\x1b.parties.wire.v1.Invitation0\x01\x12=\n\x07Session\x12\x16.parties.wire.v1.Frame\x1a\x16.parties.wire.v1.Frame(\x01\x30\x01\x12?\n\x03Run\x12\x1b.parties.wire.v1.RunRequest\x1a\x19.parties.wire.v1.RunReply0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparties/wire/v1/party.proto\x12\x0fparties.wire.v1\"2\n\x0bLinkRequest\x12#\n\x04seen\x18\x01 \x01(\x0b\x32\x15.parties.wire.v1.Seen\"$\n\x04Seen\x12\x0e\n\x06length\x18\x01 \x01(\x04\x12\x0c\n\x04head\x18\x02 \x01(\x0c\"v\n\nInvitation\x12\x10\n\x08proposal\x18\x01 \x01(\x0c\x12\r\n\x05query\x18\x02 \x01(\t\x12\x11\n\tinitiator\x18\x03 \x01(\t\x12#\n\x04seen\x18\x04 \x01(\x0b\x32\x15.parties.wire.v1.Seen\x12\x0f\n\x07purpose\x18\x05 \x01(\t\"\xd4\x01\n\x05\x46rame\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.parties.wire.v1.HelloH\x00\x12%\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x15.parties.wire.v1.DataH\x00\x12%\n\x04\x62\x65\x61t\x18\x03 \x01(\x0b\x32\x15.parties.wire.v1.BeatH\x00\x12\'\n\x05\x61\x62ort\x18\x04 \x01(\x0b\x32\x16.parties.wire.v1.AbortH\x00\x12#\n\x03\x65nd\x18\x05 \x01(\x0b\x32\x14.parties.wire.v1.EndH\x00\x42\x06\n\x04kind\"\xe0\x01\n\x05Hello\x12\x10\n\x08proposal\x18\x01 \x01(\x0c\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tinitiator\x18\x04 \x01(\t\x12\x0f\n\x07\x61lgebra\x18\x05 \x01(\t\x12\x13\n\x0bspec_digest\x18\x06 \x01(\x0c\x12\x13\n\x0bplan_digest\x18\x07 \x01(\x0c\x12\r\n\x05nonce\x18\x08 \x01(\x0c\x12\x0c\n\x04seed\x18\t \x01(\x0c\x12\x0f\n\x07release\x18\n \x01(\x0c\x12\x15\n\rledger_length\x18\x0b \x01(\x04\x12\x13\n\x0bledger_head\x18\x0c \x01(\x0c\"f\n\x04\x44\x61ta\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\x0c\n\x04step\x18\x02 \x01(\r\x12\x11\n\toperation\x18\x03 \x01(\t\x12\r\n\x05\x62lock\x18\x04 \x01(\r\x12\x0c\n\x04last\x18\x05 \x01(\x08\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\"\x1b\n\x04\x42\x65\x61t\x12\x13\n\x0bwaiting_for\x18\x01 \x01(\t\"\x8e\x02\n\x05\x41\x62ort\x12-\n\x06reason\x18\x01 \x01(\x0e\x32\x1d.parties.wire.v1.Abort.Reason\x12\x0f\n\x07\x63ulprit\x18\x02 \x01(\t\x12\r\n\x05where\x18\x03 \x01(\t\x12\x34\n\x07\x64igests\x18\x04 \x03(\x0b\x32#.parties.wire.v1.Abort.DigestsEntry\x1a.\n\x0c\x44igestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"P\n\x06Reason\x12\n\n\x06\x46\x41ILED\x10\x00\x12\x11\n\rCANNOT_ANSWER\x10\x01\x12\x0b\n\x07REFUSED\x10\x02\x12\x08\n\x04LOST\x10\x03\x12\x10\n\x0cSPEC_DIFFERS\x10\x04\"\x05\n\x03\x45nd\"8\n\nRunRequest\x12\x0f\n\x05query\x18\x01 \x01(\tH\x00\x12\x11\n\x07prepare\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"I\n\x08RunReply\x12\x12\n\x08progress\x18\x01 \x01(\tH\x00\x12\x10\n\x06result\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x65rror\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind2\xcc\x01\n\x05Party\x12\x43\n\x04Link\x12\x1c.parties.wire.v1.LinkRequest\x1a\x1b.parties.wire.v1.Invitation0\x01\x12=\n\x07Session\x12\x16.parties.wire.v1.Frame\x1a\x16.parties.wire.v1.Frame(\x01\x30\x01\x12?\n\x03Run\x12\x1b.parties.wire.v1.RunRequest\x1a\x19.parties.wire.v1.RunReply0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,27 +38,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEEN']._serialized_start=100
   _globals['_SEEN']._serialized_end=136
   _globals['_INVITATION']._serialized_start=138
-  _globals['_INVITATION']._serialized_end=239
-  _globals['_FRAME']._serialized_start=242
-  _globals['_FRAME']._serialized_end=454
-  _globals['_HELLO']._serialized_start=457
-  _globals['_HELLO']._serialized_end=681
-  _globals['_DATA']._serialized_start=683
-  _globals['_DATA']._serialized_end=785
-  _globals['_BEAT']._serialized_start=787
-  _globals['_BEAT']._serialized_end=814
-  _globals['_ABORT']._serialized_start=817
-  _globals['_ABORT']._serialized_end=1087
-  _globals['_ABORT_DIGESTSENTRY']._serialized_start=959
-  _globals['_ABORT_DIGESTSENTRY']._serialized_end=1005
-  _globals['_ABORT_REASON']._serialized_start=1007
-  _globals['_ABORT_REASON']._serialized_end=1087
-  _globals['_END']._serialized_start=1089
-  _globals['_END']._serialized_end=1094
-  _globals['_RUNREQUEST']._serialized_start=1096
-  _globals['_RUNREQUEST']._serialized_end=1123
-  _globals['_RUNREPLY']._serialized_start=1125
-  _globals['_RUNREPLY']._serialized_end=1198
-  _globals['_PARTY']._serialized_start=1201
-  _globals['_PARTY']._serialized_end=1405
+  _globals['_INVITATION']._serialized_end=256
+  _globals['_FRAME']._serialized_start=259
+  _globals['_FRAME']._serialized_end=471
+  _globals['_HELLO']._serialized_start=474
+  _globals['_HELLO']._serialized_end=698
+  _globals['_DATA']._serialized_start=700
+  _globals['_DATA']._serialized_end=802
+  _globals['_BEAT']._serialized_start=804
+  _globals['_BEAT']._serialized_end=831
+  _globals['_ABORT']._serialized_start=834
+  _globals['_ABORT']._serialized_end=1104
+  _globals['_ABORT_DIGESTSENTRY']._serialized_start=976
+  _globals['_ABORT_DIGESTSENTRY']._serialized_end=1022
+  _globals['_ABORT_REASON']._serialized_start=1024
+  _globals['_ABORT_REASON']._serialized_end=1104
+  _globals['_END']._serialized_start=1106
+  _globals['_END']._serialized_end=1111
+  _globals['_RUNREQUEST']._serialized_start=1113
+  _globals['_RUNREQUEST']._serialized_end=1169
+  _globals['_RUNREPLY']._serialized_start=1171
+  _globals['_RUNREPLY']._serialized_end=1244
+  _globals['_PARTY']._serialized_start=1247
+  _globals['_PARTY']._serialized_end=1451
 # @@protoc_insertion_point(module_scope)

@@ -73,10 +73,14 @@ class Invitation(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     INITIATOR_FIELD_NUMBER: _builtins.int
     SEEN_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     proposal: _builtins.bytes
     """16 bytes chosen by the initiator"""
     query: _builtins.str
+    """as `name` in Hello"""
     initiator: _builtins.str
+    purpose: _builtins.str
+    """as in Hello; empty for a query"""
     @_builtins.property
     def seen(self) -> Global___Seen:
         """on a link first, and alone"""
@@ -88,10 +92,11 @@ class Invitation(_message.Message):
         query: _builtins.str = ...,
         initiator: _builtins.str = ...,
         seen: Global___Seen | None = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["initiator", b"initiator", "proposal", b"proposal", "query", b"query", "seen", b"seen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["initiator", b"initiator", "proposal", b"proposal", "purpose", b"purpose", "query", b"query", "seen", b"seen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -161,9 +166,9 @@ class Hello(_message.Message):
     LEDGER_HEAD_FIELD_NUMBER: _builtins.int
     proposal: _builtins.bytes
     purpose: _builtins.str
-    """"query", or "protocol" for a library session"""
+    """"query", "prepare" for the stock, or "protocol" for a library session"""
     name: _builtins.str
-    """of the query or the library session"""
+    """of the query or the library session; of "prepare" what is to be in stock: "50000000 triples" """
     initiator: _builtins.str
     algebra: _builtins.str
     spec_digest: _builtins.bytes
@@ -356,17 +361,23 @@ class RunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     QUERY_FIELD_NUMBER: _builtins.int
+    PREPARE_FIELD_NUMBER: _builtins.int
     query: _builtins.str
+    prepare: _builtins.str
+    """what is to be in stock: "50000000 triples" """
     def __init__(
         self,
         *,
         query: _builtins.str = ...,
+        prepare: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "prepare", b"prepare", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "prepare", b"prepare", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["query", "prepare"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___RunRequest: _TypeAlias = RunRequest  # noqa: Y015
 
@@ -378,6 +389,7 @@ class RunReply(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     progress: _builtins.str
+    """the phase of a query; of "prepare" one JSON object"""
     result: _builtins.str
     """one JSON object"""
     error: _builtins.str

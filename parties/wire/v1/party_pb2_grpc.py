@@ -70,7 +70,7 @@ class PartyServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Run(self, request, context):
-        """Runs a query. Accepted from the node's own certificate alone.
+        """Runs a query, or has something made for the stock. Accepted from the node's own certificate alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class PartyStub:
     Session: _grpc.StreamStreamMultiCallable[_party_pb2.Frame, _party_pb2.Frame]
     """One session between two nodes. The later name dials; everybody dials the dealer."""
     Run: _grpc.UnaryStreamMultiCallable[_party_pb2.RunRequest, _party_pb2.RunReply]
-    """Runs a query. Accepted from the node's own certificate alone."""
+    """Runs a query, or has something made for the stock. Accepted from the node's own certificate alone."""
 
 @_typing.type_check_only
 class PartyAsyncStub(PartyStub):
@@ -50,7 +50,7 @@ class PartyAsyncStub(PartyStub):
     Session: _aio.StreamStreamMultiCallable[_party_pb2.Frame, _party_pb2.Frame]  # type: ignore[assignment]
     """One session between two nodes. The later name dials; everybody dials the dealer."""
     Run: _aio.UnaryStreamMultiCallable[_party_pb2.RunRequest, _party_pb2.RunReply]  # type: ignore[assignment]
-    """Runs a query. Accepted from the node's own certificate alone."""
+    """Runs a query, or has something made for the stock. Accepted from the node's own certificate alone."""
 
 class PartyServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -77,6 +77,6 @@ class PartyServicer(metaclass=_abc_1.ABCMeta):
         request: _party_pb2.RunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_party_pb2.RunReply], _abc.AsyncIterator[_party_pb2.RunReply]]:
-        """Runs a query. Accepted from the node's own certificate alone."""
+        """Runs a query, or has something made for the stock. Accepted from the node's own certificate alone."""
 
 def add_PartyServicer_to_server(servicer: PartyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

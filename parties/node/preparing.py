@@ -1,0 +1,97 @@
+"""The offline phase in a session of its own: triples for the stock, and the sources of triples that use it."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from mpc.context import Context
+from mpc.ot.base import BaseKeys
+from mpc.schemes import Scheme
+from mpc.schemes.named import schemes
+from mpc.triples.ot import ObliviousTriples
+from mpc.triples.stocked import LOT_BYTES, LOTS, StockedTriples, usable
+from parties.governance.approval import Membership
+from parties.governance.stock import COLUMNS, Group, Shelf, Stock
+
+PURPOSE = "prepare"
+LARGEST = 1 << 30
+"""Of one kind, in one session: the transfers of a session are bounded (mpc/ot/extension.py)."""
+
+Progress = Callable[[int, int], None]
+"""Hears how many of how many are made."""
+
+
+def asked(name: str) -> tuple[str, int] | None:
+    """What a session of this purpose is to have in stock at its end, from its name, such as "50000000 triples"; None where
+    that is nothing of the kind."""
+    count, _, kind = name.partition(" ")
+    if kind not in COLUMNS or not (count.isascii() and count.isdigit()) or not 0 < len(count) < 11:
+        return None
+    return (kind, int(count)) if 0 < int(count) <= LARGEST else None
+
+
+def smallest(member: Membership) -> Scheme:
+    """The spec's scheme over its smallest algebra: what is made ahead is for queries under that."""
+    security = member.spec.security
+    return schemes(security.scheme, len(security.parties), security.colluding)[0]
+
+
+def group(member: Membership, scheme: Scheme) -> Group:
+    parties = member.spec.security.parties
+    certificates = tuple(member.spec.parties[name].certificate for name in parties)
+    return Group(parties, certificates, parties.index(member.me), scheme)
+
+
+@contextmanager
+def making(stock: Stock, member: Membership) -> Iterator[ObliviousTriples]:
+    """A maker of triples that begins with the kept keys of base transfers, and whose own are kept at the end."""
+    parties = dict(enumerate(member.spec.security.parties))
+    certificates = {i: member.peers[name].certificate for i, name in parties.items() if name != member.me}
+    kept: dict[int, BaseKeys] = {}
+    for i, certificate in certificates.items():
+        keys = stock.base_keys(certificate)
+        if keys is not None:
+            kept[i] = keys
+    maker = ObliviousTriples(kept)
+    try:
+        yield maker
+    finally:
+        for i, keys in maker.keys.items():
+            if i not in kept or kept[i].id != keys.id:
+                stock.keep_base_keys(certificates[i], keys)
+
+
+@contextmanager
+def triples(stock: Stock, member: Membership, scheme: Scheme) -> Iterator[StockedTriples]:
+    """The source of triples for a session of all parties under `scheme`."""
+    with making(stock, member) as maker:
+        yield StockedTriples(stock.shelf(group(member, scheme)), maker)
+
+
+def prepare(ctx: Context, shelf: Shelf, maker: ObliviousTriples, lot: bytes, wanted: int, tell: Progress) -> int:
+    """Makes what is missing to `wanted` in stock at all parties, as the lot with that id; how many that were. A chunk counts
+    once all have it, so what was made before an interruption can be used. Discloses how much is in stock. StockError where this
+    node keeps no more."""
+    found = usable(ctx, shelf)
+    there = sum(stop - start for _, start, stop in found)
+    missing = wanted - there
+    if missing <= 0:
+        return 0
+    for small in found[: max(len(found) + 1 - LOTS, 0)]:  # remnants of many interrupted sessions
+        shelf.destroy(small.lot, f"there are {LOTS} lots with the same companies, and this is the smallest")
+    shelf.begin(lot[:LOT_BYTES], missing)
+    try:
+        ctx.tell("stock begun", b"\1")  # at all, before anybody has a chunk of it
+        made = 0
+        for batch in maker.made(ctx, missing):
+            shelf.add(lot[:LOT_BYTES], batch)
+            ctx.tell("stock made", b"\1")
+            made += batch[0].size
+            tell(there + made, wanted)
+    finally:
+        shelf.finish(lot[:LOT_BYTES])
+    return made
+
+
+def progress(made: int, wanted: int) -> str:
+    return json.dumps({"made": made, "of": wanted})
