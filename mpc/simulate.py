@@ -10,13 +10,9 @@ from mpc.context import Context, TripleSource
 from mpc.randomness import fresh_seed
 from mpc.schemes import DEALER, PartyId, Scheme
 from mpc.schemes.named import schemes
-from mpc.triples.dealer import DealerTriples, deal
+from mpc.triples.dealer import deal
 from mpc.triples.insecure import InsecurePublicTriples
-from mpc.triples.ot import ObliviousTriples
-
-SOURCES: dict[str, Callable[[], TripleSource]] = {
-    "dealer": DealerTriples, "ot": ObliviousTriples, "insecure": InsecurePublicTriples,
-}  # fmt: skip
+from mpc.triples.named import triple_source
 
 
 def simulate(
@@ -46,8 +42,8 @@ def simulate(
 
     def context(me: PartyId) -> Context:
         source: TripleSource | None = None
-        if me != DEALER and triples is not None:
-            source = SOURCES[triples]()
+        if me != DEALER:
+            source = InsecurePublicTriples() if triples == "insecure" else triple_source(triples)
         keys = {peer: pairs[frozenset((me, peer))] for peer in everybody if peer != me}
         return Context(me, scheme, wrap(me, MemoryChannel(network, me)), keys, source)
 

@@ -14,7 +14,7 @@ from mpc.algebra import Array
 from mpc.errors import ComityError
 from mpc.schemes import Scheme
 from mpc.schemes.named import schemes
-from mpc.triples.dealer import DealerTriples, deal
+from mpc.triples.dealer import deal
 from parties.data.home import DataError, check_source
 from parties.data.source import remove_snapshots
 from parties.governance.approval import DEALER_NAME, Approval, Membership
@@ -26,6 +26,7 @@ from parties.node.logs import fields, log, unexpected
 from parties.node.query import home_vectors, run_query
 from parties.node.release import Disclosing
 from parties.node.report import write
+from parties.node.triples import source_of_triples
 from parties.spec.problems import nearest
 from parties.wire import identity
 from parties.wire.endpoint import Endpoint, Node
@@ -111,6 +112,8 @@ class ServingNode:
                 check_source(table, source)
             except DataError as error:
                 log.warning("queries over %s will be refused: %s", table.name, error)
+        for plan in member.spec.plans.values():
+            source_of_triples(plan.triples)  # what has to be loaded for it is, before peers wait for it
 
     def _lacks(self, table: str) -> str:
         return f"{self.directory / 'node.toml'} has no [tables.{table}]: say there where this company's part of it is"
@@ -155,7 +158,7 @@ class ServingNode:
         if hello.purpose == "protocol":
             if not member.is_dealer:
                 return "a running `comity node` serves queries alone; stop it, and join the library session in its stead"
-            return "" if member.spec.security.triples else "the approved spec has no dealer"
+            return "" if member.spec.security.triples == "dealer" else "the approved spec has no dealer"
         if hello.spec_digest.hex() != member.spec.digest:
             return ""
         plan = member.spec.plans.get(hello.name)
@@ -302,7 +305,7 @@ class ServingNode:
         """A party's part in a query. The report where this party receives the answer."""
         spec = member.spec
         plan = spec.plans.get(name)
-        peers = {p: node for p, node in member.peers.items() if p != DEALER_NAME or (plan and plan.triples)}
+        peers = {p: node for p, node in member.peers.items() if p != DEALER_NAME or (plan and plan.triples == "dealer")}
         terms = Terms(
             "query", name, initiator, plan.scheme.algebra.name if plan else "", spec.digest, plan.digest if plan else ""
         )
@@ -321,7 +324,7 @@ class ServingNode:
         for why in list(self._behind.values()):
             raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
         log.info("agreed", extra=fields(query=name, initiator=initiator, session=agreed.session_id.hex()[:16]))
-        triples = DealerTriples() if plan.triples else None
+        triples = source_of_triples(plan.triples)
         ctx = context(member, attempt.session, agreed.session_id, agreed.keys, plan.scheme, triples)
         disclosing = Disclosing(self.config, self.ledger, self._exact, plan, member, agreed, unsettled)
         result = run_query(

@@ -175,7 +175,7 @@ class _Checker:
         stanza, n = self.file.security, len(self.names)
         if stanza.triples == "dealer" and self.file.dealer is None:
             self.say("security.triples", "asks for [dealer]: add the stanza that `comity init DIR --role dealer` prints")
-        if stanza.triples is None and self.file.dealer is not None:
+        if stanza.triples != "dealer" and self.file.dealer is not None:
             self.say("dealer", 'is there, but not asked for: set security.triples = "dealer", or remove [dealer]')
         if n < 2:
             self.say("parties", f"a spec has at least 2 parties, this one {n}")

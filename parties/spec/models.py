@@ -81,8 +81,12 @@ class SecurityStanza(Model):
         int, Field(ge=1, lt=1 << 16, description="how many companies may pool all they saw and still learn nothing more")
     ]
     triples: Annotated[
-        Literal["dealer"] | None,
-        Field(description="where multiplying under additive shares gets its random triples; asks for `[dealer]`"),
+        Literal["ot", "dealer"] | None,
+        Field(
+            description="where multiplying gets its random triples: `ot`, the companies make them among themselves, by oblivious "
+            "transfer; `dealer`, a node that colludes with nobody deals them, which asks for `[dealer]`. Without it: `ot` with "
+            "additive shares; with Shamir shares products are reshared, without triples"
+        ),
     ] = None
 
 

@@ -12,7 +12,8 @@ from mpc.cost import Cost
 from mpc.errors import ComityError
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.named import schemes
-from mpc.triples.dealer import LARGEST_REQUEST, DealerTriples
+from mpc.triples.dealer import LARGEST_REQUEST
+from mpc.triples.named import triple_source
 from protocols.expression import (
     Arithmetic,
     Bin,
@@ -49,12 +50,17 @@ class PlanError(ComityError):
 
 @dataclass(frozen=True)
 class Security:
-    """`parties` in the order of their names; `triples` is "dealer" or None."""
+    """`parties` in the order of their names. `triples` is how secrets are multiplied: "ot", "dealer", or None for resharing.
+    Additive shares cannot be reshared: where nothing else is asked for they take "ot", which trusts nobody."""
 
     parties: tuple[str, ...]
     scheme: str
     colluding: int
     triples: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.triples is None and self.scheme == "additive":
+            object.__setattr__(self, "triples", "ot")
 
 
 @dataclass(frozen=True)
@@ -183,8 +189,7 @@ class Plan:
         """What the query costs party `me`, in messages of the protocol."""
         cost = share_cost(self.scheme, me, self.shapes)
         if self.products:
-            source = DealerTriples() if self.triples else None
-            cost += multiply_cost(self.scheme, me, source, self.multiplied)
+            cost += multiply_cost(self.scheme, me, triple_source(self.triples), self.multiplied)
         return cost + reveal_cost(self.scheme, me, self.receivers, self.values_opened)
 
     @cached_property
@@ -313,11 +318,6 @@ def plan_query(query: Query, security: Security) -> Plan:
     noise: tuple[Noise | RandomisedResponse, ...] = ()
     if query.privacy is not None:
         tasks, noise = _private(query.privacy, security, tasks, products, [weights[k] for k in range(len(opened))])
-    if products and security.triples is None and security.scheme == "additive":
-        raise PlanError(
-            "the join multiplies secrets, and additive shares need triples for that: "
-            'set security.triples = "dealer" and add [dealer], or use security.scheme = "shamir"'
-        )
     for task in tasks:
         _check_home(task)
     ranges = _ranges(tasks, products, opened)
