@@ -18,7 +18,7 @@ each party counts for itself, and never uses an index of its own twice, unless i
 
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import NamedTuple, Protocol
 
@@ -28,7 +28,6 @@ from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
-from mpc.triples.ot import ObliviousTriples
 from mpc.triples.pool import Pool
 
 LOT_BYTES = 16
@@ -84,11 +83,20 @@ class Supply(Protocol):
         ...
 
 
+class Maker(Protocol):
+    """What makes triples here and now (ot.py)."""
+
+    name: str
+
+    def made(self, ctx: Context, count: int) -> Iterator[list[Array]]: ...
+    def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost: ...
+
+
 class StockedTriples:
     """From `supply`, and from `making` what is not there. Its declared cost is that without a supply: `from_stock` counts
     the triples which have saved theirs."""
 
-    def __init__(self, supply: Supply, making: ObliviousTriples) -> None:
+    def __init__(self, supply: Supply, making: Maker) -> None:
         self.name = making.name
         self.asked = self.from_stock = 0
         self._supply, self._making, self._pool = supply, making, Pool()

@@ -16,6 +16,8 @@ COMMANDS = {
     "node": ("parties.cli.node", "Serve the node in DIRECTORY until SIGTERM or Ctrl-C."),
     "rehearse": ("parties.cli.rehearse", "Utility before spending: how far QUERY's answers would be off, at several epsilons."),
     "run": ("parties.cli.run", "Run QUERY of the approved spec, through this company's own node."),
+    "prepare": ("parties.cli.prepare", "Make triples ahead of queries, with all other nodes, at a quiet hour."),
+    "status": ("parties.cli.status", "What this company's node has in stock, with whom."),
     "budget": ("parties.cli.budget", "What this company's node has spent of its privacy budget, and what is left."),
     "demo": ("parties.cli.demo", "Run the flights example: five nodes, five queries."),
     "audit-privacy": ("parties.cli.audit", "Measure how much answers with noise give away, on this installation, beside what is claimed."),

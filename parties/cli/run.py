@@ -51,24 +51,29 @@ def run(query: str, node: Path, format_: str, plot: Path | None) -> None:
 
 
 def run_on_node(query: str, directory: Path, tell: Callable[[str], object] = lambda phase: None) -> dict[str, Any]:
-    """The result object of `query`, from the node in `directory`, called on its own port with its own certificate."""
+    """The result object of `query`, from the node in `directory`."""
+    return ask_node(pb.RunRequest(query=query), directory, tell)
+
+
+def ask_node(request: pb.RunRequest, directory: Path, tell: Callable[[str], object]) -> dict[str, Any]:
+    """The result of `request`, from the node in `directory`, called on its own port with its own certificate."""
     config, own = read_config(directory), identity.load(directory)
     host, _, port = config.listen.rpartition(":")
     host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
     node = Node(f"the node of {config.name}", f"{host}:{port}", own.der)
     with dial(own, node, LARGEST_RESULT) as channel:
-        result = _ask(channel, query, directory, tell)
+        result = _ask(channel, request, directory, tell)
         if result is None:
             ready(channel, node, f"start it with `comity node {directory}`")  # it may not be up yet
-            result = _ask(channel, query, directory, tell)
+            result = _ask(channel, request, directory, tell)
     if result is None:
         raise ComityError(f"the node in {directory} gave no answer: its log says why")
     return result
 
 
-def _ask(channel: grpc.Channel, query: str, directory: Path, tell: Callable[[str], object]) -> dict[str, Any] | None:
+def _ask(channel: grpc.Channel, request: pb.RunRequest, directory: Path, tell: Callable[[str], object]) -> dict[str, Any] | None:
     """The result; None where no node is there."""
-    call, has_begun = rpc.PartyStub(channel).Run(pb.RunRequest(query=query)), False
+    call, has_begun = rpc.PartyStub(channel).Run(request), False
     try:
         for reply in call:
             has_begun = True

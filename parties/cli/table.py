@@ -61,8 +61,16 @@ def print_disclosed(result: dict[str, Any], console: Console) -> None:
     phases = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
     console.print(
         f"cost: {counted(measured['rounds'], 'round')}, {measured['bytes']:,} bytes sent, "
-        f"{counted(measured['triples'], 'triple')}; seconds: {phases}"
+        f"{counted(measured['triples'], 'triple')}{_from_stock(result['cost'])}; seconds: {phases}"
     )
+
+
+def _from_stock(cost: dict[str, Any]) -> str:
+    """Of the triples, how many were made ahead; nothing where a query needs none, or its triples are never in stock."""
+    found, needed = cost.get("from_stock"), cost["measured"]["triples"]
+    if found is None or not needed:
+        return ""
+    return f" ({found:,} of {needed:,} from the stock{', the others made on the fly' * (found < needed)})"
 
 
 def print_assumptions(result: dict[str, Any], console: Console) -> None:

@@ -254,7 +254,8 @@ class Stock:
     def _transaction(self) -> Iterator[None]:
         """All or nothing, durable at its end. One within another is part of it."""
         with self._lock:
-            if self._db.in_transaction:
+            within_another = self._db.in_transaction
+            if within_another:
                 yield
                 return
             try:

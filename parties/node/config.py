@@ -20,6 +20,10 @@ SMALLEST_MB = 32
 """With less, the engine does not even start."""
 
 
+_SIZE = r"([0-9]{1,6}) ?(MB|MiB|GB|GiB|TB|TiB)"
+STOCK = "2 GB"
+
+
 def _path(text: str) -> str:
     if "\0" in text:
         raise ValueError("is no path: it has a NUL character")
@@ -33,10 +37,22 @@ def _port(listen: str) -> str:
 
 
 def _size(text: str) -> str:
-    found = re.fullmatch(r"([0-9]{1,6}) ?(MB|MiB|GB|GiB|TB|TiB)", text)
+    found = re.fullmatch(_SIZE, text)
     if not found or (found[2].startswith("M") and int(found[1]) < SMALLEST_MB) or int(found[1]) == 0:
         raise ValueError(f'must be a size such as "2 GB" or "500 MB", and {SMALLEST_MB} MB or more')
     return text
+
+
+def _stock(text: str) -> str:
+    if not re.fullmatch(_SIZE, text):
+        raise ValueError('must be a size such as "2 GB" or "500 MB"; "0 MB" keeps nothing')
+    return text
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(_SIZE, text)
+    assert found is not None
+    return int(found[1]) * {"MB": 10**6, "MiB": 1 << 20, "GB": 10**9, "GiB": 1 << 30, "TB": 10**12, "TiB": 1 << 40}[found[2]]
 
 
 class EngineStanza(BaseModel):
@@ -121,6 +137,14 @@ class NodeFile(BaseModel):
         float, Field(description="seconds of a peer's silence after which a session fails", ge=1, le=3600, strict=False)
     ] = 20
     engine: Annotated[EngineStanza, Field(description="what the node's engine, DuckDB, may use")] = EngineStanza()
+    stock: Annotated[
+        str,
+        Field(
+            description="the most on disk of what is made ahead of queries (`comity prepare`), such as `\"2 GB\"`: a triple takes 24 bytes, "
+            "under larger algebras 48; other companies can have this node take part in making as much"
+        ),
+        AfterValidator(_stock),
+    ] = STOCK
     budget: Annotated[
         BudgetStanza | None,
         Field(description="this company's cap for each table with a protected unit; without it there is none, and reports say so"),
@@ -155,6 +179,8 @@ class Config:
     """Whether exact queries over tables with a protected unit are allowed."""
     differing: tuple[str, ...] = ()
     """Of these, queries that may differ by their filter from earlier ones."""
+    stock: int = 0
+    """The most bytes of what is made ahead of queries."""
 
 
 def read_config(directory: Path) -> Config:
@@ -177,7 +203,9 @@ def read_config(directory: Path) -> Config:
     engine = EngineSettings(parsed.engine.memory_limit, parsed.engine.threads)
     tables = {name: _source(directory, table, engine) for name, table in parsed.tables.items()}
     cap = parsed.budget.cap() if parsed.budget else None
-    return Config(directory, parsed.name, parsed.listen, parsed.deadline, tables, cap, parsed.exact, tuple(parsed.differing))
+    return Config(
+        directory, parsed.name, parsed.listen, parsed.deadline, tables, cap, parsed.exact, tuple(parsed.differing), _bytes(parsed.stock)
+    )
 
 
 def _source(directory: Path, stanza: TableStanza, engine: EngineSettings) -> TableSource | DatabaseSource:

@@ -3,17 +3,21 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from mpc.context import Context
+from mpc.context import Context, TripleSource
 from mpc.ot.base import BaseKeys
 from mpc.schemes import Scheme
 from mpc.schemes.named import schemes
-from mpc.triples.ot import ObliviousTriples
 from mpc.triples.stocked import LOT_BYTES, LOTS, StockedTriples, usable
 from parties.governance.approval import Membership
 from parties.governance.stock import COLUMNS, Group, Shelf, Stock
+from parties.node.triples import source_of_triples
 
-PURPOSE = "prepare"
+if TYPE_CHECKING:
+    from mpc.triples.ot import ObliviousTriples
+
+PURPOSE = "prepare"  # of such a session
 LARGEST = 1 << 30
 """Of one kind, in one session: the transfers of a session are bounded (mpc/ot/extension.py)."""
 
@@ -43,8 +47,12 @@ def group(member: Membership, scheme: Scheme) -> Group:
 
 
 @contextmanager
-def making(stock: Stock, member: Membership) -> Iterator[ObliviousTriples]:
+def making(stock: Stock, member: Membership) -> "Iterator[ObliviousTriples]":
     """A maker of triples that begins with the kept keys of base transfers, and whose own are kept at the end."""
+    from mpc.triples.ot import (
+        ObliviousTriples,  # its compiled loops take a second to load, which most commands need not
+    )
+
     parties = dict(enumerate(member.spec.security.parties))
     certificates = {i: member.peers[name].certificate for i, name in parties.items() if name != member.me}
     kept: dict[int, BaseKeys] = {}
@@ -62,13 +70,17 @@ def making(stock: Stock, member: Membership) -> Iterator[ObliviousTriples]:
 
 
 @contextmanager
-def triples(stock: Stock, member: Membership, scheme: Scheme) -> Iterator[StockedTriples]:
-    """The source of triples for a session of all parties under `scheme`."""
+def source(stock: Stock, member: Membership, scheme: Scheme, name: str | None) -> Iterator[TripleSource | None]:
+    """Where a session's triples come from, of the name that its companies agreed on: what they make by oblivious transfer comes
+    from the stock as far as that goes. None where shares are multiplied without triples."""
+    if name != "ot":
+        yield source_of_triples(name)
+        return
     with making(stock, member) as maker:
         yield StockedTriples(stock.shelf(group(member, scheme)), maker)
 
 
-def prepare(ctx: Context, shelf: Shelf, maker: ObliviousTriples, lot: bytes, wanted: int, tell: Progress) -> int:
+def prepare(ctx: Context, shelf: Shelf, maker: "ObliviousTriples", lot: bytes, wanted: int, tell: Progress) -> int:
     """Makes what is missing to `wanted` in stock at all parties, as the lot with that id; how many that were. A chunk counts
     once all have it, so what was made before an interruption can be used. Discloses how much is in stock. StockError where this
     node keeps no more."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from mpc.algebra import Array
 from mpc.context import Context
+from mpc.triples.stocked import StockedTriples
 from parties.data.home import DatabaseSource, TableSource, Working, compute
 from parties.node.report import report
 from protocols.planning.execute import execute, prepare
@@ -55,4 +56,5 @@ def run_query(
     phases(None)
     if opened is None:
         return None
-    return report(plan, digest, opened, plan.cost(ctx.me), ctx.measured, phases.seconds)
+    stocked = ctx.triples.from_stock if isinstance(ctx.triples, StockedTriples) else None
+    return report(plan, digest, opened, plan.cost(ctx.me), ctx.measured, phases.seconds, stocked)

@@ -19,9 +19,16 @@ FOLDER = "results"
 
 
 def report(
-    plan: Plan, spec_digest: str, opened: Sequence[Sequence[int]], declared: Cost, measured: Cost, seconds: Mapping[str, float]
+    plan: Plan,
+    spec_digest: str,
+    opened: Sequence[Sequence[int]],
+    declared: Cost,
+    measured: Cost,
+    seconds: Mapping[str, float],
+    from_stock: int | None = None,
 ) -> dict[str, Any]:
-    """JSON-ready. Decimals become strings with all digits; bytes are the payload this node handed to its channels."""
+    """JSON-ready. Decimals become strings with all digits; bytes are the payload this node handed to its channels. What is
+    declared is the cost where nothing comes from the stock; `from_stock` triples did, None where there can be none."""
     table = answer(plan, opened)
     return {
         "query": plan.query.name,
@@ -41,6 +48,7 @@ def report(
         "cost": {
             "declared": _cost(declared),
             "measured": _cost(measured),
+            "from_stock": from_stock,
             "seconds": {phase: round(value, 6) for phase, value in seconds.items()},
         },
         "parties": list(plan.security.parties),

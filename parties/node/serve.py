@@ -20,6 +20,8 @@ from parties.data.source import remove_snapshots
 from parties.governance.approval import DEALER_NAME, Approval, Membership
 from parties.governance.ledger import Ledger
 from parties.governance.release import LedgerError
+from parties.governance.stock import Stock, StockFull
+from parties.node import preparing
 from parties.node.agreement import PROPOSAL_BYTES, Attempt, Terms, agree, context, dials, new_proposal, party_ids
 from parties.node.config import read_config
 from parties.node.logs import fields, log, unexpected
@@ -50,6 +52,8 @@ class ServingNode:
         self.identity = identity.load(directory)
         self.approval = Approval(directory, self.config.name, self.identity)
         self.ledger = Ledger(directory, self.config.name, self.identity)
+        self.stock = Stock(directory, self.config.stock)
+        self._preparing = threading.Lock()
         self._attempts: dict[bytes, Attempt] = {}
         self._opened_by: dict[Attempt, str] = {}  # all that are not over at this node yet
         self._lock, self._exact = threading.Lock(), threading.Lock()
@@ -75,6 +79,7 @@ class ServingNode:
             end()
         self.endpoint.close()
         self.ledger.close()
+        self.stock.close()
         log.info("stopped")
 
     # ---- approvals
@@ -161,10 +166,21 @@ class ServingNode:
             return "" if member.spec.security.triples == "dealer" else "the approved spec has no dealer"
         if hello.spec_digest.hex() != member.spec.digest:
             return ""
+        if hello.purpose == preparing.PURPOSE:
+            return self._no_preparation(member, hello.name, hello.initiator)
         plan = member.spec.plans.get(hello.name)
         if plan is None:
             return "the approved spec has no such query"
         return "" if hello.initiator in plan.query.receivers else "its initiator is no receiver of the query"
+
+    @staticmethod
+    def _no_preparation(member: Membership, name: str, initiator: str) -> str:
+        """Why nothing is made for the stock in a session of that name; empty where it is."""
+        if initiator not in member.spec.security.parties:
+            return "its initiator is no party of the spec"
+        if member.spec.security.triples != "ot":
+            return "under the approved spec the companies make no triples among themselves: there is nothing to prepare"
+        return "" if preparing.asked(name) else f"a session can have 1 to {preparing.LARGEST:,} triples in stock"
 
     def _invited(self, peer: str, invitation: pb.Invitation) -> None:
         """`peer` starts a query, and this node is to dial it."""
@@ -177,7 +193,7 @@ class ServingNode:
         if attempt is None:
             log.warning("refused a session of %s: %s", peer, refusal)
             return
-        terms = ("query", invitation.query, invitation.initiator, "")
+        terms = (invitation.purpose or "query", invitation.query, invitation.initiator, "")
         threading.Thread(target=self._follow, args=(attempt, *terms), daemon=True).start()
 
     def seen(self, peer: str) -> pb.Seen:
@@ -196,7 +212,7 @@ class ServingNode:
             self._behind[peer] = str(error)
 
     def run(self, request: pb.RunRequest, cancelled: threading.Event) -> Iterator[pb.RunReply]:
-        """The node's own company asks for a query."""
+        """The node's own company asks for a query, or for something in stock."""
         replies: queue.SimpleQueue[pb.RunReply] = queue.SimpleQueue()
         try:
             with self._lock:
@@ -209,7 +225,10 @@ class ServingNode:
 
         def work() -> None:
             try:
-                result = self._initiate(attempt, request.query, lambda phase: replies.put(pb.RunReply(progress=phase)))
+                begin, name = self._initiate, request.query
+                if request.WhichOneof("kind") == "prepare":
+                    begin, name = self._initiate_preparation, request.prepare
+                result = begin(attempt, name, lambda phase: replies.put(pb.RunReply(progress=phase)))
                 replies.put(pb.RunReply(result=json.dumps(result)))
             except ComityError as error:
                 replies.put(pb.RunReply(error=str(error)))
@@ -256,6 +275,8 @@ class ServingNode:
         try:
             if self.approval.current().is_dealer:
                 self._conclude(attempt, name, lambda member: self._deal(attempt, member, purpose, name, initiator, algebra))
+            elif purpose == preparing.PURPOSE:
+                self._conclude(attempt, name, lambda member: self._prepare(attempt, member, name, initiator, lambda _: None))
             else:
                 self._conclude(attempt, name, lambda member: self._query(attempt, member, name, initiator, lambda _: None))
         except ComityError:
@@ -280,6 +301,46 @@ class ServingNode:
             return result
 
         return self._conclude(attempt, name, work)
+
+    def _initiate_preparation(self, attempt: Attempt, name: str, tell: Tell) -> dict[str, Any]:
+        def work(member: Membership) -> dict[str, Any]:
+            if member.is_dealer:
+                raise ComityError("the dealer keeps no stock")
+            return self._prepare(attempt, member, name, member.me, tell)
+
+        return self._conclude(attempt, f"prepare {name}", work)
+
+    def _prepare(self, attempt: Attempt, member: Membership, name: str, initiator: str, tell: Tell) -> dict[str, Any]:
+        """A party's part in making something for the stock, with all others."""
+        wanted, scheme, me = preparing.asked(name), preparing.smallest(member), member.me
+        terms = Terms(preparing.PURPOSE, name, initiator, scheme.algebra.name, member.spec.digest, "")
+        invitation = pb.Invitation(proposal=attempt.proposal, query=name, initiator=initiator, purpose=preparing.PURPOSE)
+        peers = {peer: node for peer, node in member.peers.items() if peer != DEALER_NAME}
+        agreed = agree(
+            attempt, member, terms, peers, self.endpoint.open,
+            lambda peer: initiator == me and self.endpoint.invite(peer, invitation),
+        )  # fmt: skip
+        refusal = self._no_preparation(member, name, initiator)
+        if not self._preparing.acquire(blocking=False):
+            refusal = refusal or "something is being made for its stock already: let that end first"
+        elif refusal:
+            self._preparing.release()
+        if refusal or wanted is None:
+            raise SessionFailed(f"{me} refuses: {refusal}", pb.Abort.REFUSED, me, refusal)
+        try:
+            kind, count = wanted
+            log.info("preparing", extra=fields(kind=kind, count=count, initiator=initiator, session=agreed.session_id.hex()[:16]))
+            ctx = context(member, attempt.session, agreed.session_id, agreed.keys, scheme)
+            shelf = self.stock.shelf(preparing.group(member, scheme), kind)
+            with preparing.making(self.stock, member) as maker:
+                made = preparing.prepare(
+                    ctx, shelf, maker, agreed.session_id, count, lambda made, of: tell(preparing.progress(made, of))
+                )
+            return {"kind": kind, "wanted": count, "made": made, "with": sorted(peers)}
+        except StockFull as error:
+            raise SessionFailed(f"{me} refuses: {error}", pb.Abort.REFUSED, me, str(error)) from None
+        finally:
+            self._preparing.release()
 
     def _conclude(self, attempt: Attempt, name: str, work: Callable[[Membership], T]) -> T:
         """Does this node's part, and ends the session at all nodes, whatever happens."""
@@ -324,12 +385,12 @@ class ServingNode:
         for why in list(self._behind.values()):
             raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
         log.info("agreed", extra=fields(query=name, initiator=initiator, session=agreed.session_id.hex()[:16]))
-        triples = source_of_triples(plan.triples)
-        ctx = context(member, attempt.session, agreed.session_id, agreed.keys, plan.scheme, triples)
         disclosing = Disclosing(self.config, self.ledger, self._exact, plan, member, agreed, unsettled)
-        result = run_query(
-            ctx, plan, spec.digest, lambda: disclosing.mine(ctx, lambda: self._at_home(plan, member, attempt.session)), tell
-        )
+        with preparing.source(self.stock, member, plan.scheme, plan.triples) as triples:
+            ctx = context(member, attempt.session, agreed.session_id, agreed.keys, plan.scheme, triples)
+            result = run_query(
+                ctx, plan, spec.digest, lambda: disclosing.mine(ctx, lambda: self._at_home(plan, member, attempt.session)), tell
+            )
         if result is not None:
             disclosing.complete(result)
         if result is not None and initiator != member.me:
