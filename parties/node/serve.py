@@ -306,6 +306,9 @@ class ServingNode:
         def work(member: Membership) -> dict[str, Any]:
             if member.is_dealer:
                 raise ComityError("the dealer keeps no stock")
+            why = self._no_preparation(member, name, member.me)
+            if why:
+                raise ComityError(why)
             return self._prepare(attempt, member, name, member.me, tell)
 
         return self._conclude(attempt, f"prepare {name}", work)
