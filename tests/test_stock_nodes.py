@@ -76,6 +76,9 @@ def test_triples_are_made_ahead_and_used(tmp_path: Path) -> None:
             assert db.execute("SELECT count(*) FROM base_keys").fetchone() == (2,)
         shown = comity("status", "--node", cluster["beta"]).stdout
         assert "alpha, gamma" in shown
+        explained = comity("explain", cluster.spec, "worth", "--node", cluster["gamma"]).stdout
+        assert f"{needed} of the {needed} triples would come from the stock of gamma" in explained
+        assert f"of the {needed} triples, those that are in stock" in comity("explain", cluster.spec, "worth").stdout
         again = prepare(cluster, needed + 10, "beta")
         assert "nothing was missing" in again.stdout, again.stderr
         said = cluster.run("worth", "beta", "--format", "table")

@@ -10,7 +10,9 @@ from mpc.errors import ComityError
 from parties.cli.table import counted
 from parties.governance.approval import approve as approve_spec
 from parties.governance.approval import membership
+from parties.governance.stock import stocked
 from parties.node.config import NodeFile, read_config
+from parties.node.preparing import group
 from parties.spec.load import Spec, load
 from parties.spec.models import SpecFile, json_schema
 from parties.spec.problems import nearest
@@ -35,12 +37,16 @@ def check(spec: Path) -> None:
 @click.command()
 @SPEC
 @click.argument("query")
-def explain(spec: Path, query: str) -> None:
+@click.option(
+    "--node", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+    help="The node's folder: says also what of its stock the query would use.",
+)  # fmt: skip
+def explain(spec: Path, query: str, node: Path | None) -> None:
     """What QUERY would do: at home, on shares, what it opens to whom, what that implies, and what it costs."""
     loaded = load(spec)
     if query not in loaded.plans:
         raise ComityError(f"{spec} has no query {query!r}: {nearest(query, loaded.plans)}")
-    click.echo("\n".join(_explained(loaded, loaded.plans[query])))
+    click.echo("\n".join(_explained(loaded, loaded.plans[query], node)))
 
 
 @click.command()
@@ -75,7 +81,7 @@ def _summary(spec: Spec) -> str:
     return f"{len(spec.parties)} parties ({', '.join(spec.parties)}), queries {queries}"
 
 
-def _explained(spec: Spec, plan: Plan) -> Iterable[str]:
+def _explained(spec: Spec, plan: Plan, node: Path | None) -> Iterable[str]:
     scheme, parties = plan.scheme, plan.security.parties
     yield f"{plan.query.name}\n"
     yield from (f"    {line.strip()}" for line in spec.sql[plan.query.name].strip().splitlines())
@@ -102,5 +108,27 @@ def _explained(spec: Spec, plan: Plan) -> Iterable[str]:
     for number, name in enumerate(parties):
         cost = plan.cost(number)
         yield f"  {name}: {counted(cost.rounds, 'round')}, {cost.bytes:,} bytes, {cost.triples:,} triples"
+    if plan.triples == "ot":
+        yield f"  {_of_stock(spec, plan, node)}"
     yield "\nTrust assumptions"
     yield from (f"  - {line}" for line in assumptions(plan))
+
+
+def _of_stock(spec: Spec, plan: Plan, node: Path | None) -> str:
+    """What triples the query would use."""
+    if node is None:
+        return (
+            f"of the {counted(plan.multiplied, 'triple')}, those that are in stock (`comity prepare`) cost nothing; the others are made on "
+            "the fly. --node says how many are there"
+        )
+    config = read_config(node)
+    member = membership(spec, config.name, identity.load(node))
+    if member.is_dealer:
+        return "the dealer keeps no stock"
+    mine = group(member, plan.scheme).id
+    there = sum(lot.left for lot in stocked(node) if lot.group == mine and lot.kind == "triples")
+    found = min(there, plan.multiplied)
+    return (
+        f"{found:,} of the {counted(plan.multiplied, 'triple')} would come from the stock of {member.me}, as far as the others have them, "
+        f"and cost nothing; {plan.multiplied - found:,} would be made on the fly"
+    )

@@ -96,6 +96,7 @@ class Stocked(NamedTuple):
     """One lot, as `comity status` shows it."""
 
     kind: str
+    group: bytes
     parties: tuple[str, ...]
     scheme: str
     made: datetime
@@ -121,7 +122,7 @@ def stocked(directory: Path) -> list[Stocked]:
         db.close()
     return [
         Stocked(
-            row["kind"], tuple(json.loads(row["parties"])), row["scheme"], datetime.fromtimestamp(row["made"], UTC),
+            row["kind"], row["circle"], tuple(json.loads(row["parties"])), row["scheme"], datetime.fromtimestamp(row["made"], UTC),
             bool(row["is_open"]), row["end"] - row["next"], row["end"], row["bytes"],
         )
         for row in rows
