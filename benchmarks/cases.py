@@ -17,8 +17,8 @@ from protocols.gadgets import multiply, multiply_cost, reveal, reveal_cost, shar
 
 @dataclass(frozen=True)
 class Case:
-    """`prepare(ctx, values)` is not timed; `run` takes what it returns. `triples`: "dealer" (dealt in the run),
-    "preloaded" (dealt before it), or None."""
+    """`prepare(ctx, values)` is not timed; `run` takes what it returns. `triples`: "dealer" (dealt in the run), "preloaded"
+    (dealt before it), "ot" (made in the run, on base transfers made before it), or None."""
 
     group: str
     scheme: str
@@ -39,8 +39,8 @@ class Case:
 
     @property
     def name(self) -> str:
-        how = {"dealer": ", dealt in the run", "preloaded": ", triples preloaded", None: ""}[self.triples]
-        return f"{self.scheme} over {self.sharing.algebra.name}{how if self.group == 'multiply' else ''}"
+        how = {"dealer": ", dealt in the run", "preloaded": ", triples preloaded", "ot": ", triples made by OT in the run"}
+        return f"{self.scheme} over {self.sharing.algebra.name}{how[self.triples] if self.triples and self.group == 'multiply' else ''}"
 
 
 def shared(ctx: Context, values: np.ndarray) -> list[Share]:
@@ -106,7 +106,9 @@ SHARINGS = (("additive", False), ("additive", True), ("shamir", False), ("shamir
 MULTIPLICATIONS = (
     ("additive", False, 2, "preloaded"),
     ("additive", False, 2, "dealer"),
+    ("additive", False, 2, "ot"),
     ("additive", False, 3, "dealer"),
+    ("additive", False, 3, "ot"),
     ("additive", True, 3, "dealer"),
     ("shamir", False, 3, None),
     ("shamir", False, 3, "dealer"),
@@ -121,7 +123,8 @@ def cases(quick: bool) -> list[Case]:
     for group, work in (("share", _SHARE), ("open", _OPEN)):
         listed += [Case(group, scheme, wide, 3, None, few if wide else n, *work) for scheme, wide in SHARINGS]
     for scheme, wide, parties, triples in MULTIPLICATIONS:
-        listed.append(Case("multiply", scheme, wide, parties, triples, few if wide else n, *_MULTIPLY))
+        count = few if wide else n >> 2 if triples == "ot" else n
+        listed.append(Case("multiply", scheme, wide, parties, triples, count, *_MULTIPLY))
     listed += [Case("dealer", "additive", False, parties, "dealer", n, *_DEALER) for parties in (2, 3)]
     listed.append(Case("sum", "additive", False, 3, None, million, *_SUM))
     return listed

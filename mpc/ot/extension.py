@@ -67,7 +67,7 @@ class _Leaves:
         size = 8 * words
         if size > len(_ZEROS):
             raise ProtocolError(f"at most {64 * len(_ZEROS) // 8} transfers can be made at once, not {64 * words}")
-        drawn = np.empty((self.leaves, words + _PAD), np.uint64)
+        drawn, total = np.empty((self.leaves, words + _PAD), np.uint64), np.empty((1, words + _PAD), np.uint64)
         columns = np.empty((COUNT, words + _PAD), np.uint64)
         buffers = [row.view(np.uint8).data[:size] for row in drawn]
         for tree, streams in enumerate(self._streams):
@@ -76,9 +76,9 @@ class _Leaves:
                     buffer[:] = _ZEROS[:size]
                 else:
                     stream.update_into(_ZEROS[:size], buffer)
-            kernels.fold(drawn, columns[self.k * tree : self.k * (tree + 1)], words)
+            kernels.fold(drawn, columns[self.k * tree : self.k * (tree + 1)], total, words)
             if sums is not None:
-                sums[tree] = drawn[0, :words]
+                sums[tree] = total[0, :words]
         return columns
 
 

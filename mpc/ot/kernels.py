@@ -13,42 +13,66 @@ from mpc.algebra.kernels import P as _P
 from mpc.algebra.kernels import once as _once
 
 _TILE = 64  # words of each leaf that are folded at once: 16 leaves are 8 KiB
-_LANES = 4  # 64 x 64 transpositions side by side, so that they fill a vector register
+_LANES = 16  # 64 x 64 transpositions side by side, two cache lines of a column
 
 _0, _1, _64 = np.uint64(0), np.uint64(1), np.uint64(64)
 
 
-@numba.njit("void(uint64[:,::1], uint64[:,::1], int64)", cache=True, nogil=True)
-def fold(leaves: Any, sums: Any, words: Any) -> None:
-    """sums[b] = the sum of the leaves whose number has bit b, for all b; the sum of all is left in leaves[0], and the
-    other leaves are destroyed. Leaves (2^k, -), sums (k, -), of which the first `words` words count."""
+# Loops run over slices from 0 to their size: with an index that could be negative, the compiler does not vectorise them.
+
+
+@numba.njit(inline="always")
+def _sum4(a: Any, b: Any, c: Any, d: Any, low: Any, high: Any, out: Any) -> None:
+    for i in range(out.size):
+        odd, upper = b[i] ^ d[i], c[i] ^ d[i]
+        low[i] ^= odd
+        high[i] ^= upper
+        out[i] = a[i] ^ b[i] ^ upper
+
+
+@numba.njit("void(uint64[:,::1], uint64[:,::1], uint64[:,::1], int64)", cache=True, nogil=True)
+def fold(leaves: Any, sums: Any, total: Any, words: Any) -> None:
+    """sums[b] = the sum of the leaves whose number has bit b, for each b, and total[0] the sum of all; k is even. Leaves
+    (2^k, -), sums (k, -), total (1, -), of which the first `words` words count."""
+    scratch = np.empty(2 * leaves.size // leaves.shape[1] // 4 * _TILE, np.uint64)
     for start in range(0, words, _TILE):
-        stop = min(start + _TILE, words)
-        half, level = leaves.shape[0] // 2, 0
-        while half:
-            for word in range(start, stop):
-                sums[level, word] = 0
-            for x in range(half):
-                for word in range(start, stop):
-                    odd = leaves[2 * x + 1, word]
-                    sums[level, word] ^= odd
-                    leaves[x, word] = leaves[2 * x, word] ^ odd
-            half //= 2
-            level += 1
+        size = min(_TILE, words - start)
+        below, apart, first = leaves.reshape(leaves.size), leaves.shape[1], start
+        count, level, free = leaves.shape[0] // 4, 0, 0
+        while count:
+            low, high = sums[level, start : start + size], sums[level + 1, start : start + size]
+            low[:] = 0
+            high[:] = 0
+            for x in range(count):
+                at = first + 4 * x * apart
+                a, b = below[at : at + size], below[at + apart : at + apart + size]
+                c, d = below[at + 2 * apart : at + 2 * apart + size], below[at + 3 * apart : at + 3 * apart + size]
+                out = scratch[free + x * _TILE : free + x * _TILE + size]
+                if count == 1:
+                    out = total[0, start : start + size]
+                _sum4(a, b, c, d, low, high, out)
+            below, apart, first, free = scratch, _TILE, free, free + count * _TILE
+            count //= 4
+            level += 2
 
 
-@numba.njit("void(uint64[:,::1])", cache=True, nogil=True)
+@numba.njit(inline="always")
+def _swap(p: Any, q: Any, shift: Any, mask: Any) -> None:
+    for i in range(p.size):
+        swap = ((p[i] >> shift) ^ q[i]) & mask
+        p[i] ^= swap << shift
+        q[i] ^= swap
+
+
+@numba.njit("void(uint64[::1])", cache=True, nogil=True)
 def _transpose(a: Any) -> None:
-    """Each lane's 64 x 64 bits in place, bit j of word i to bit i of word j: swaps of ever smaller squares. [Warren13 7-3]"""
+    """64 x 64 bits in place, as many side by side as there are lanes, bit j of word i to bit i of word j: swaps of ever
+    smaller squares. [Warren13 7-3]"""
     step, mask = 32, np.uint64(0x00000000FFFFFFFF)
     while step:
-        shift = np.uint64(step)
-        for base in range(0, 64, 2 * step):
-            for i in range(base, base + step):
-                for lane in range(_LANES):
-                    swap = ((a[i, lane] >> shift) ^ a[i + step, lane]) & mask
-                    a[i, lane] ^= swap << shift
-                    a[i + step, lane] ^= swap
+        half = step * _LANES
+        for base in range(0, 64 * _LANES, 2 * half):
+            _swap(a[base : base + half], a[base + half : base + 2 * half], np.uint64(step), mask)
         step //= 2
         mask ^= mask << np.uint64(step)
 
@@ -57,23 +81,25 @@ def _transpose(a: Any) -> None:
 def rows(columns: Any, words: Any, d0: Any, d1: Any, out: Any, other: Any) -> None:
     """The rows of a bit matrix of 128 packed columns, of which the first `words` words count, under the orthomorphism
     (l, h) -> (l + h, l): out (64 * words, 2). The same plus (d0, d1) in `other`, unless it is empty."""
-    low, high = np.empty((64, _LANES), np.uint64), np.empty((64, _LANES), np.uint64)
+    low, high = np.empty(64 * _LANES, np.uint64), np.empty(64 * _LANES, np.uint64)
     for first in range(0, words, _LANES):
         lanes = min(_LANES, words - first)
         for column in range(64):
-            for lane in range(lanes):
-                low[column, lane] = columns[column, first + lane]
-                high[column, lane] = columns[column + 64, first + lane]
+            low[column * _LANES : column * _LANES + lanes] = columns[column, first : first + lanes]
+            high[column * _LANES : column * _LANES + lanes] = columns[column + 64, first : first + lanes]
         _transpose(low)
         _transpose(high)
         for lane in range(lanes):
+            to = out[64 * (first + lane) : 64 * (first + lane) + 64]
             for row in range(64):
-                at = 64 * (first + lane) + row
-                out[at, 0] = low[row, lane] ^ high[row, lane]
-                out[at, 1] = low[row, lane]
-                if other.size:
-                    other[at, 0] = out[at, 0] ^ d0
-                    other[at, 1] = out[at, 1] ^ d1
+                word = low[row * _LANES + lane]
+                to[row, 0] = word ^ high[row * _LANES + lane]
+                to[row, 1] = word
+            if other.size:
+                more = other[64 * (first + lane) : 64 * (first + lane) + 64]
+                for row in range(64):
+                    more[row, 0] = to[row, 0] ^ d0
+                    more[row, 1] = to[row, 1] ^ d1
 
 
 # Products. The transfers of word t are 64 t to 64 t + 63, one for each bit of the chooser's word b[t]. The sender's keys
