@@ -8,10 +8,14 @@ import numpy as np
 
 from mpc.context import Context, TripleSource
 from mpc.cost import Cost
+from mpc.ot.base import base_transfers
+from mpc.ot.extension import Chooser, K, Sender
+from mpc.ot.transfers import BLOCK, choose, offer
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.named import schemes
 from mpc.share import Share
 from mpc.triples.dealer import DealerTriples
+from mpc.triples.ot import ObliviousTriples
 from protocols.gadgets import multiply, multiply_cost, reveal, reveal_cost, share, share_cost
 
 
@@ -31,6 +35,7 @@ class Case:
     cost: Callable[[Scheme, PartyId, int, TripleSource | None], Cost]
     plain: Callable[[np.ndarray], object]
     """The same work on plain numbers."""
+    named: str = ""
 
     @property
     def sharing(self) -> Scheme:
@@ -39,6 +44,8 @@ class Case:
 
     @property
     def name(self) -> str:
+        if self.named:
+            return self.named
         how = {"dealer": ", dealt in the run", "preloaded": ", triples preloaded", "ot": ", triples made by OT in the run"}
         return f"{self.scheme} over {self.sharing.algebra.name}{how[self.triples] if self.triples and self.group == 'multiply' else ''}"
 
@@ -50,6 +57,15 @@ def shared(ctx: Context, values: np.ndarray) -> list[Share]:
 def _take(ctx: Context, shares: list[Share]) -> object:
     assert ctx.triples is not None
     return ctx.triples.take(ctx, shares[0].shape)
+
+
+def _transfers(ctx: Context, link: tuple[Chooser, Sender]) -> None:
+    """Half of them in each direction, `BLOCK` words of choices at a time."""
+    chooser, sender = link
+    tag, choices = ctx.tag("transfers"), np.zeros(BLOCK, np.uint64)
+    for _ in range(TRANSFERS // 2 // 64 // BLOCK):
+        choose(ctx, 1 - ctx.me, tag, chooser, choices)
+        offer(ctx, 1 - ctx.me, tag, sender, BLOCK)
 
 
 def _sum_to_one(ctx: Context, values: np.ndarray) -> object:
@@ -94,6 +110,18 @@ _DEALER = (
     lambda scheme, me, n, _: replace(DealerTriples().cost(scheme, me, n), triples=0),  # taken, and not used up
     lambda x: x * x,
 )
+_BASE = (
+    lambda ctx, values: None,
+    lambda ctx, _: base_transfers(ctx, [i for i in range(ctx.parties) if i != ctx.me]),
+    lambda scheme, me, n, _: Cost(),  # once a pair, and not counted
+    lambda x: x * x,
+)
+_TRANSFERS = (
+    lambda ctx, values: ObliviousTriples().link(ctx)[1 - ctx.me],
+    _transfers,
+    lambda scheme, me, n, _: Cost(bytes=n // 2 * 16 // K),
+    lambda x: x * x,
+)
 _SUM = (
     lambda ctx, values: values,
     _sum_to_one,
@@ -102,6 +130,7 @@ _SUM = (
 )
 
 
+TRANSFERS = 1 << 22
 SHARINGS = (("additive", False), ("additive", True), ("shamir", False), ("shamir", True))
 MULTIPLICATIONS = (
     ("additive", False, 2, "preloaded"),
@@ -126,5 +155,9 @@ def cases(quick: bool) -> list[Case]:
         count = few if wide else n >> 2 if triples == "ot" else n
         listed.append(Case("multiply", scheme, wide, parties, triples, count, *_MULTIPLY))
     listed += [Case("dealer", "additive", False, parties, "dealer", n, *_DEALER) for parties in (2, 3)]
+    listed += [
+        Case("ot", "additive", False, 2, None, 256, *_BASE, named="base transfers"),
+        Case("ot", "additive", False, 2, None, TRANSFERS, *_TRANSFERS, named="random transfers"),
+    ]
     listed.append(Case("sum", "additive", False, 3, None, million, *_SUM))
     return listed

@@ -20,6 +20,7 @@ from mpc.errors import PeerError, ProtocolError
 from mpc.ot.base import BaseKeys, base_transfers
 from mpc.ot.extension import Chooser, Sender, Words
 from mpc.ot.products import Product, bytes_each_way, product_over
+from mpc.ot.transfers import BLOCK, received
 from mpc.randomness import Stream, fresh_seed
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
@@ -29,8 +30,6 @@ OPERATION = "triples"
 Links = dict[PartyId, tuple[Chooser, Sender]]
 """Both ends of the extension with each of the other contributors."""
 
-BLOCK = 1024
-"""Triples that a pair makes at once: what they take stays in a core's cache."""
 BATCH = 1 << 18
 """Triples that are made before the next are begun."""
 
@@ -140,7 +139,7 @@ def _crossed(
         if 0 <= step - 1 < len(cut):
             block = cut[step - 1]
             for i, (_, sender) in links.items():
-                message = _message(ctx, i, tag, sender, (block.stop - block.start) * product.words)
+                message = received(ctx, i, tag, sender, (block.stop - block.start) * product.words)
                 share, corrections = product.sender(sender.extend(message), a[block])
                 ctx.send_bytes(i, tag, corrections)
                 yield block, share
@@ -156,8 +155,3 @@ def _crossed(
 
 def _payload(message: Array) -> memoryview:
     return np.ascontiguousarray(message, "<u8").reshape(-1).view(np.uint8).data
-
-
-def _message(ctx: Context, sender: PartyId, tag: Tag, end: Sender, words: int) -> Array:
-    raw = ctx.receive_bytes(sender, tag, 8 * end.message_words(words))
-    return np.frombuffer(raw, "<u8").astype(np.uint64, copy=False).reshape(-1, words)
