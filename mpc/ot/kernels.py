@@ -30,7 +30,7 @@ def _sum4(a: Any, b: Any, c: Any, d: Any, low: Any, high: Any, out: Any) -> None
         out[i] = a[i] ^ b[i] ^ upper
 
 
-@numba.njit("void(uint64[:,::1], uint64[:,::1], uint64[:,::1], int64)", cache=True, nogil=True)
+@numba.njit("void(uint64[:,::1], uint64[:,::1], uint64[:,::1], int64)", cache=True)
 def fold(leaves: Any, sums: Any, total: Any, words: Any) -> None:
     """sums[b] = the sum of the leaves whose number has bit b, for each b, and total[0] the sum of all; k is even. Leaves
     (2^k, -), sums (k, -), total (1, -), of which the first `words` words count."""

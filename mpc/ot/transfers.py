@@ -11,7 +11,7 @@ from mpc.context import Context, blocks
 from mpc.ot.extension import Chooser, Sender, Words
 from mpc.schemes import PartyId
 
-BLOCK = 1024
+BLOCK = 2048
 """Words of choices, 64 transfers each, that are made at once: what they take stays in a core's cache."""
 
 

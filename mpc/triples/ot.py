@@ -30,6 +30,8 @@ OPERATION = "triples"
 Links = dict[PartyId, tuple[Chooser, Sender]]
 """Both ends of the extension with each of the other contributors."""
 
+AHEAD = 4
+"""Blocks that are sent before the first is waited for."""
 BATCH = 1 << 18
 """Triples that are made before the next are begun."""
 
@@ -130,25 +132,25 @@ def _crossed(
     message each way, then its corrections; they are sent while the blocks before are waited for."""
     cut = list(blocks(a.size, BLOCK))
     kept: dict[tuple[PartyId, int], tuple[Words, Words]] = {}
-    for step in range(len(cut) + 2):
+    for step in range(len(cut) + 2 * AHEAD):
         if step < len(cut):
             for i, (chooser, _) in links.items():
                 message, row, encrypted = chooser.extend(product.choices(b[cut[step]]))
                 ctx.send_bytes(i, tag, _payload(message))
                 kept[i, step] = row, encrypted
-        if 0 <= step - 1 < len(cut):
-            block = cut[step - 1]
+        if 0 <= step - AHEAD < len(cut):
+            block = cut[step - AHEAD]
             for i, (_, sender) in links.items():
                 message = received(ctx, i, tag, sender, (block.stop - block.start) * product.words)
                 share, corrections = product.sender(sender.extend(message), a[block])
                 ctx.send_bytes(i, tag, corrections)
                 yield block, share
-        if step - 2 >= 0:
-            block = cut[step - 2]
+        if step - 2 * AHEAD >= 0:
+            block = cut[step - 2 * AHEAD]
             for i in links:
                 raw = ctx.receive_bytes(i, tag, (block.stop - block.start) * product.corrected)
                 try:
-                    yield block, product.chooser(kept.pop((i, step - 2)), b[block], raw)
+                    yield block, product.chooser(kept.pop((i, step - 2 * AHEAD)), b[block], raw)
                 except ValueError as error:
                     raise PeerError(i, f"a message of no meaning at {tag}: {error}") from None
 
