@@ -21,6 +21,18 @@ _0, _1, _64 = np.uint64(0), np.uint64(1), np.uint64(64)
 # Loops run over slices from 0 to their size: with an index that could be negative, the compiler does not vectorise them.
 
 
+@numba.njit("void(uint64[:,::1], uint64, uint64[::1])", cache=True)
+def counters(seeds: Any, first: Any, out: Any) -> None:
+    """Each of `seeds` (n, 2) plus each of as many counters from `first` on as fit: out (n * counters * 2)."""
+    size = out.size // seeds.shape[0]
+    for leaf in range(seeds.shape[0]):
+        low, high = seeds[leaf, 0], seeds[leaf, 1]
+        row = out[leaf * size : (leaf + 1) * size]
+        for i in range(size // 2):
+            row[2 * i] = low ^ (first + np.uint64(i))
+            row[2 * i + 1] = high
+
+
 @numba.njit(inline="always")
 def _sum4(a: Any, b: Any, c: Any, d: Any, low: Any, high: Any, out: Any) -> None:
     for i in range(out.size):
@@ -30,30 +42,40 @@ def _sum4(a: Any, b: Any, c: Any, d: Any, low: Any, high: Any, out: Any) -> None
         out[i] = a[i] ^ b[i] ^ upper
 
 
-@numba.njit("void(uint64[:,::1], uint64[:,::1], uint64[:,::1], int64)", cache=True)
-def fold(leaves: Any, sums: Any, total: Any, words: Any) -> None:
-    """sums[b] = the sum of the leaves whose number has bit b, for each b, and total[0] the sum of all; k is even. Leaves
-    (2^k, -), sums (k, -), total (1, -), of which the first `words` words count."""
-    scratch = np.empty(2 * leaves.size // leaves.shape[1] // 4 * _TILE, np.uint64)
-    for start in range(0, words, _TILE):
-        size = min(_TILE, words - start)
-        below, apart, first = leaves.reshape(leaves.size), leaves.shape[1], start
-        count, level, free = leaves.shape[0] // 4, 0, 0
-        while count:
-            low, high = sums[level, start : start + size], sums[level + 1, start : start + size]
-            low[:] = 0
-            high[:] = 0
-            for x in range(count):
-                at = first + 4 * x * apart
-                a, b = below[at : at + size], below[at + apart : at + apart + size]
-                c, d = below[at + 2 * apart : at + 2 * apart + size], below[at + 3 * apart : at + 3 * apart + size]
-                out = scratch[free + x * _TILE : free + x * _TILE + size]
-                if count == 1:
-                    out = total[0, start : start + size]
-                _sum4(a, b, c, d, low, high, out)
-            below, apart, first, free = scratch, _TILE, free, free + count * _TILE
-            count //= 4
-            level += 2
+@numba.njit("void(uint64[::1], uint64[::1], int64, int64, uint64[:,::1], uint64[:,::1])", cache=True)
+def fold(plain: Any, encrypted: Any, leaves: Any, omitted: Any, sums: Any, totals: Any) -> None:
+    """Leaf x is plain + encrypted, in row x of both, (trees * leaves * words) each, or 0 if x is `omitted`. Of tree t,
+    sums[t * k + b] = the sum of its leaves whose number has bit b, totals[t] that of all; k is even."""
+    words = totals.shape[1]
+    k = sums.shape[0] // totals.shape[0]
+    scratch = np.empty(2 * leaves * _TILE, np.uint64)
+    for tree in range(totals.shape[0]):
+        for start in range(0, words, _TILE):
+            size = min(_TILE, words - start)
+            for x in range(leaves):
+                at = (tree * leaves + x) * words + start
+                to, p, q = scratch[x * _TILE : x * _TILE + size], plain[at : at + size], encrypted[at : at + size]
+                if x == omitted:
+                    to[:] = 0
+                else:
+                    for i in range(size):
+                        to[i] = p[i] ^ q[i]
+            count, level, first, free = leaves // 4, tree * k, 0, leaves * _TILE
+            while count:
+                low, high = sums[level, start : start + size], sums[level + 1, start : start + size]
+                low[:] = 0
+                high[:] = 0
+                for x in range(count):
+                    at = first + 4 * x * _TILE
+                    a, b = scratch[at : at + size], scratch[at + _TILE : at + _TILE + size]
+                    c, d = scratch[at + 2 * _TILE : at + 2 * _TILE + size], scratch[at + 3 * _TILE : at + 3 * _TILE + size]
+                    out = scratch[free + x * _TILE : free + x * _TILE + size]
+                    if count == 1:
+                        out = totals[tree, start : start + size]
+                    _sum4(a, b, c, d, low, high, out)
+                first, free = free, free + count * _TILE
+                count //= 4
+                level += 2
 
 
 @numba.njit(inline="always")

@@ -11,13 +11,13 @@ from mpc.context import Context, blocks
 from mpc.ot.extension import Chooser, Sender, Words
 from mpc.schemes import PartyId
 
-BLOCK = 2048
+BLOCK = 512
 """Words of choices, 64 transfers each, that are made at once: what they take stays in a core's cache."""
 
 
 def choose(ctx: Context, peer: PartyId, tag: Tag, end: Chooser, choices: Words) -> Words:
     """Random transfers for `choices` (words,), whose other end calls `offer`: the keys chosen, (64 * words, 2). Discloses
-    nothing. One message each block of 1,024 words, 4 bytes a transfer."""
+    nothing. One message each block of 512 words, 4 bytes a transfer."""
     keys = np.empty((64 * choices.size, 2), np.uint64)
     for block in blocks(choices.size, BLOCK):
         message, rows, encrypted = end.extend(np.ascontiguousarray(choices[block]))
