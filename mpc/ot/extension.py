@@ -49,29 +49,35 @@ def _encrypted(aes: CipherContext, words: Words) -> Words:
 
 
 class _Leaves:
-    """The streams of all leaves of all trees, from which blocks of bits are drawn; where `omitted`, leaf 0 gives zeros.
-    Seeds (trees, leaves, 16)."""
+    """The streams of all leaves of all trees, from which blocks of bits are drawn. Seeds (trees, leaves, 16)."""
 
-    def __init__(self, seeds: list[list[bytes]], epoch: bytes, *, omitted: bool = False) -> None:
+    def __init__(self, seeds: list[list[bytes]], epoch: bytes) -> None:
         self.trees, self.leaves = len(seeds), len(seeds[0])
         self.k = self.leaves.bit_length() - 1
         self._seeds = np.frombuffer(b"".join(seed for tree in seeds for seed in tree), np.uint64).reshape(-1, 2).copy()
+        # Each sum below is one of evenly many leaves: the counters cancel out, and of s + i the sum of the seeds is left.
+        by_tree = self._seeds.reshape(self.trees, self.leaves, 2)
+        numbers = np.arange(self.leaves)
+        self._apart = np.stack([np.bitwise_xor.reduce(by_tree[:, numbers >> b & 1 == 1], axis=1) for b in range(self.k)], axis=1)
+        self._apart = self._apart.reshape(COUNT, 2)
+        self._together = np.bitwise_xor.reduce(by_tree, axis=1)
         self._aes = _fixed_key(epoch, "leaves")
-        self._omitted = 0 if omitted else -1
         self._drawn = 0
 
     def columns(self, words: int) -> tuple[Words, Words]:
-        """The folded leaves of each tree, k columns a tree, (128, words), and the sum of all of each, (trees, words)."""
+        """Of each tree the sums of the leaves whose number has bit b, for all b, k columns a tree: (128, words) and some
+        padding; and the sum of all its leaves, (trees, words)."""
         even = words + words % 2  # a block of AES is two words
         columns, totals = np.empty((COUNT, even + _PAD), np.uint64), np.empty((self.trees, even), np.uint64)
         group = max(1, _AT_ONCE // (self.leaves * even))
         for first in range(0, self.trees, group):
             trees = slice(first, min(first + group, self.trees))
             seeds = self._seeds[self.leaves * trees.start : self.leaves * trees.stop]
-            plain = np.empty(len(seeds) * even, np.uint64)
-            kernels.counters(seeds, self._drawn, plain)
-            encrypted = _encrypted(self._aes, plain)
-            kernels.fold(plain, encrypted, self.leaves, self._omitted, columns[self.k * trees.start : self.k * trees.stop], totals[trees])
+            counted = np.empty(len(seeds) * even, np.uint64)
+            kernels.counters(seeds, self._drawn, counted)
+            encrypted = _encrypted(self._aes, counted)
+            rows = slice(self.k * trees.start, self.k * trees.stop)
+            kernels.fold(encrypted, self.leaves, self._apart[rows], self._together[trees], columns[rows], totals[trees])
         self._drawn += even // 2
         return columns, totals[:, :words]
 
@@ -112,7 +118,7 @@ class Sender:
         self, choices: NDArray[np.uint8], chosen: NDArray[np.uint8], setup: Payload, epoch: bytes, k: int = K
     ) -> None:
         alphas, seeds = _grow_punctured(choices, chosen, setup, epoch, k)
-        self._leaves, self._aes, self._made = _Leaves(seeds, epoch, omitted=True), _fixed_key(epoch, "hash"), 0
+        self._leaves, self._aes, self._made = _Leaves(seeds, epoch), _fixed_key(epoch, "hash"), 0
         bits = np.array([alpha >> b & 1 for alpha in alphas for b in range(k)], np.uint8)
         self._columns = np.flatnonzero(bits)
         low, high = (int.from_bytes(np.packbits(half, bitorder="little").tobytes(), "little") for half in (bits[:64], bits[64:]))
@@ -180,7 +186,8 @@ def _grow(pairs: NDArray[np.uint8], epoch: bytes, k: int) -> tuple[bytes, list[l
 def _grow_punctured(
     choices: NDArray[np.uint8], chosen: NDArray[np.uint8], setup: Payload, epoch: bytes, k: int
 ) -> tuple[list[int], list[list[bytes]]]:
-    """Of each tree, alpha and the other leaves, in the order of their number xor alpha; the first is zeros. At each level
+    """Of each tree, alpha and the other leaves, in the order of their number xor alpha; the first, which nobody here knows, is zeros:
+    it is in no sum that the sender uses. At each level
     the path goes where the base transfer's choice did not."""
     setup, alphas, trees = bytes(setup), [], []
     for tree in range(COUNT // k):

@@ -42,39 +42,42 @@ def _sum4(a: Any, b: Any, c: Any, d: Any, low: Any, high: Any, out: Any) -> None
         out[i] = a[i] ^ b[i] ^ upper
 
 
-@numba.njit("void(uint64[::1], uint64[::1], int64, int64, uint64[:,::1], uint64[:,::1])", cache=True)
-def fold(plain: Any, encrypted: Any, leaves: Any, omitted: Any, sums: Any, totals: Any) -> None:
-    """Leaf x is plain + encrypted, in row x of both, (trees * leaves * words) each, or 0 if x is `omitted`. Of tree t,
-    sums[t * k + b] = the sum of its leaves whose number has bit b, totals[t] that of all; k is even."""
+@numba.njit(inline="always")
+def _fill(pair: Any, out: Any) -> None:
+    for i in range(out.size // 2):
+        out[2 * i], out[2 * i + 1] = pair[0], pair[1]
+
+
+@numba.njit("void(uint64[::1], int64, uint64[:,::1], uint64[:,::1], uint64[:,::1], uint64[:,::1])", cache=True)
+def fold(leaves: Any, count: Any, first_sums: Any, first_totals: Any, sums: Any, totals: Any) -> None:
+    """sums[t * k + b] = the sum of those leaves of tree t whose number has bit b, and totals[t] that of all; to every two
+    words of row r, first_sums[r] or first_totals[r] is added. k is even; leaves (trees * count * words,), words even."""
     words = totals.shape[1]
     k = sums.shape[0] // totals.shape[0]
-    scratch = np.empty(2 * leaves * _TILE, np.uint64)
+    scratch = np.empty(count // 2 * _TILE, np.uint64)
     for tree in range(totals.shape[0]):
         for start in range(0, words, _TILE):
             size = min(_TILE, words - start)
-            for x in range(leaves):
-                at = (tree * leaves + x) * words + start
-                to, p, q = scratch[x * _TILE : x * _TILE + size], plain[at : at + size], encrypted[at : at + size]
-                if x == omitted:
-                    to[:] = 0
-                else:
-                    for i in range(size):
-                        to[i] = p[i] ^ q[i]
-            count, level, first, free = leaves // 4, tree * k, 0, leaves * _TILE
-            while count:
+            source, first, apart, free = leaves, tree * count * words + start, words, 0
+            four, level = count // 4, tree * k
+            for row in range(level, level + k):
+                _fill(first_sums[row], sums[row, start : start + size])
+            while four:
                 low, high = sums[level, start : start + size], sums[level + 1, start : start + size]
-                low[:] = 0
-                high[:] = 0
-                for x in range(count):
-                    at = first + 4 * x * _TILE
-                    a, b = scratch[at : at + size], scratch[at + _TILE : at + _TILE + size]
-                    c, d = scratch[at + 2 * _TILE : at + 2 * _TILE + size], scratch[at + 3 * _TILE : at + 3 * _TILE + size]
+                for x in range(four):
+                    at = first + 4 * x * apart
+                    a, b = source[at : at + size], source[at + apart : at + apart + size]
+                    c, d = source[at + 2 * apart : at + 2 * apart + size], source[at + 3 * apart : at + 3 * apart + size]
                     out = scratch[free + x * _TILE : free + x * _TILE + size]
-                    if count == 1:
+                    if four == 1:
                         out = totals[tree, start : start + size]
                     _sum4(a, b, c, d, low, high, out)
-                first, free = free, free + count * _TILE
-                count //= 4
+                if four == 1:
+                    for i in range(size // 2):
+                        out[2 * i] ^= first_totals[tree, 0]
+                        out[2 * i + 1] ^= first_totals[tree, 1]
+                source, first, apart, free = scratch, free, _TILE, free + four * _TILE
+                four //= 4
                 level += 2
 
 
