@@ -10,19 +10,20 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import micro, privacy, queries
+from benchmarks import micro, privacy, queries, silent
 from benchmarks.measure import HEADINGS, Line, row
 from benchmarks.peers.beside import WORKS, Peers
 from benchmarks.plot import plot
 from mpc.errors import ComityError
 
-GROUPS = (*micro.GROUPS, *privacy.GROUPS, *queries.GROUPS)
+GROUPS = (*micro.GROUPS, *silent.GROUPS, *privacy.GROUPS, *queries.GROUPS)
 
 
 def lines(groups: tuple[str, ...], runs: int, quick: bool, peers: Peers) -> Iterator[Line]:
     for line in micro.lines(groups, runs, quick):
         yield line
         yield from peers.beside(line, runs)  # at once: a shared machine changes
+    yield from silent.lines(groups, runs, quick)
     yield from privacy.lines(groups, runs, quick)
     yield from queries.lines(groups, runs, quick)
 
@@ -37,7 +38,7 @@ def bench(names: tuple[str, ...], format_: str, quick: bool, with_peers: bool, p
     """Measure what Comity costs here: all of it, or NAMEs alone.
 
     share, open, multiply, dealer, sum: protocols, among threads and among processes over mutual TLS, beside plain numpy
-    and raw TLS sockets. noise, ledger: what privacy costs a company. rows, cells, companies: whole queries, beside the same local queries. start: the command and a node.
+    and raw TLS sockets. ot: oblivious transfers; silent: what another way to make them would bring. noise, ledger: what privacy costs a company. rows, cells, companies: whole queries, beside the same local queries. start: the command and a node.
     """
     peers = Peers(WORKS if with_peers else ())
     say = Console(stderr=True)

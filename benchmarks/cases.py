@@ -8,17 +8,21 @@ import numpy as np
 
 from mpc.context import Context, TripleSource
 from mpc.cost import Cost
+from mpc.ot.base import base_transfers
+from mpc.ot.extension import Chooser, K, Sender
+from mpc.ot.transfers import BLOCK, choose, offer
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.named import schemes
 from mpc.share import Share
 from mpc.triples.dealer import DealerTriples
+from mpc.triples.ot import ObliviousTriples
 from protocols.gadgets import multiply, multiply_cost, reveal, reveal_cost, share, share_cost
 
 
 @dataclass(frozen=True)
 class Case:
-    """`prepare(ctx, values)` is not timed; `run` takes what it returns. `triples`: "dealer" (dealt in the run),
-    "preloaded" (dealt before it), or None."""
+    """`prepare(ctx, values)` is not timed; `run` takes what it returns. `triples`: "dealer" (dealt in the run), "preloaded"
+    (dealt before it), "ot" (made in the run, on base transfers made before it), or None."""
 
     group: str
     scheme: str
@@ -31,6 +35,7 @@ class Case:
     cost: Callable[[Scheme, PartyId, int, TripleSource | None], Cost]
     plain: Callable[[np.ndarray], object]
     """The same work on plain numbers."""
+    named: str = ""
 
     @property
     def sharing(self) -> Scheme:
@@ -39,8 +44,10 @@ class Case:
 
     @property
     def name(self) -> str:
-        how = {"dealer": ", dealt in the run", "preloaded": ", triples preloaded", None: ""}[self.triples]
-        return f"{self.scheme} over {self.sharing.algebra.name}{how if self.group == 'multiply' else ''}"
+        if self.named:
+            return self.named
+        how = {"dealer": ", dealt in the run", "preloaded": ", triples preloaded", "ot": ", triples made by OT in the run"}
+        return f"{self.scheme} over {self.sharing.algebra.name}{how[self.triples] if self.triples and self.group == 'multiply' else ''}"
 
 
 def shared(ctx: Context, values: np.ndarray) -> list[Share]:
@@ -50,6 +57,15 @@ def shared(ctx: Context, values: np.ndarray) -> list[Share]:
 def _take(ctx: Context, shares: list[Share]) -> object:
     assert ctx.triples is not None
     return ctx.triples.take(ctx, shares[0].shape)
+
+
+def _transfers(ctx: Context, link: tuple[Chooser, Sender]) -> None:
+    """Half of them in each direction, `BLOCK` words of choices at a time."""
+    chooser, sender = link
+    tag, choices = ctx.tag("transfers"), np.zeros(BLOCK, np.uint64)
+    for _ in range(TRANSFERS // 2 // 64 // BLOCK):
+        choose(ctx, 1 - ctx.me, tag, chooser, choices)
+        offer(ctx, 1 - ctx.me, tag, sender, BLOCK)
 
 
 def _sum_to_one(ctx: Context, values: np.ndarray) -> object:
@@ -94,6 +110,18 @@ _DEALER = (
     lambda scheme, me, n, _: replace(DealerTriples().cost(scheme, me, n), triples=0),  # taken, and not used up
     lambda x: x * x,
 )
+_BASE = (
+    lambda ctx, values: None,
+    lambda ctx, _: base_transfers(ctx, [i for i in range(ctx.parties) if i != ctx.me]),
+    lambda scheme, me, n, _: Cost(),  # once a pair, and not counted
+    lambda x: x * x,
+)
+_TRANSFERS = (
+    lambda ctx, values: ObliviousTriples().link(ctx)[1 - ctx.me],
+    _transfers,
+    lambda scheme, me, n, _: Cost(bytes=n // 2 * 16 // K),
+    lambda x: x * x,
+)
 _SUM = (
     lambda ctx, values: values,
     _sum_to_one,
@@ -102,11 +130,14 @@ _SUM = (
 )
 
 
+TRANSFERS = 1 << 22
 SHARINGS = (("additive", False), ("additive", True), ("shamir", False), ("shamir", True))
 MULTIPLICATIONS = (
     ("additive", False, 2, "preloaded"),
     ("additive", False, 2, "dealer"),
+    ("additive", False, 2, "ot"),
     ("additive", False, 3, "dealer"),
+    ("additive", False, 3, "ot"),
     ("additive", True, 3, "dealer"),
     ("shamir", False, 3, None),
     ("shamir", False, 3, "dealer"),
@@ -121,7 +152,12 @@ def cases(quick: bool) -> list[Case]:
     for group, work in (("share", _SHARE), ("open", _OPEN)):
         listed += [Case(group, scheme, wide, 3, None, few if wide else n, *work) for scheme, wide in SHARINGS]
     for scheme, wide, parties, triples in MULTIPLICATIONS:
-        listed.append(Case("multiply", scheme, wide, parties, triples, few if wide else n, *_MULTIPLY))
+        count = few if wide else n >> 2 if triples == "ot" else n
+        listed.append(Case("multiply", scheme, wide, parties, triples, count, *_MULTIPLY))
     listed += [Case("dealer", "additive", False, parties, "dealer", n, *_DEALER) for parties in (2, 3)]
+    listed += [
+        Case("ot", "additive", False, 2, None, 256, *_BASE, named="base transfers"),
+        Case("ot", "additive", False, 2, None, TRANSFERS, *_TRANSFERS, named="random transfers"),
+    ]
     listed.append(Case("sum", "additive", False, 3, None, million, *_SUM))
     return listed

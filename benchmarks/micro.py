@@ -15,13 +15,14 @@ from benchmarks.worker import WARM_UPS
 from mpc.context import Context
 from mpc.cost import Cost
 from mpc.simulate import simulate
+from mpc.triples.ot import ObliviousTriples
 from parties.cli.local import free_ports
 from protocols.gadgets import reveal, share
 
 
 def over_grpc(case: Case, index: int, runs: int, quick: bool) -> Line:
     """A party's time is its own, from the barrier on; of each run the slowest party counts, as for the floor."""
-    with companies(case.parties, case.scheme, dealer=case.triples is not None) as folders:
+    with companies(case.parties, case.scheme, dealer=case.triples in ("dealer", "preloaded")) as folders:
         job = json.dumps({"case": index, "runs": runs, "quick": quick, "ports": free_ports(case.parties)})
         commands = [[sys.executable, "-m", "benchmarks.worker", str(folder), job] for folder in folders[: case.parties]]
         reports: list[dict[str, Any]] = [json.loads(text) for text in outputs(commands)]
@@ -49,8 +50,8 @@ def in_memory(case: Case, runs: int) -> Line:
     values = np.arange(case.elements) - case.elements // 2
 
     def party(ctx: Context, mine: np.ndarray) -> tuple[list[float], Cost, Cost]:
-        if case.triples is None:
-            ctx.triples = None
+        if isinstance(ctx.triples, ObliviousTriples):
+            ctx.triples.link(ctx)
         ready, barrier, seconds = case.prepare(ctx, mine), share(ctx, [0])[0], []
         for _ in range(WARM_UPS + runs):
             reveal(ctx, barrier)
@@ -61,7 +62,7 @@ def in_memory(case: Case, runs: int) -> Line:
         cost = Cost(after.rounds - before.rounds, after.bytes - before.bytes, after.triples - before.triples)
         return seconds[WARM_UPS:], case.cost(case.sharing, ctx.me, case.elements, ctx.triples), cost
 
-    reports = simulate(party, [values] * case.parties, case.sharing, triples="dealer" if case.triples else None)
+    reports = simulate(party, [values] * case.parties, case.sharing, triples=case.triples)
     floor = []
     for _ in range(runs):
         start = time.perf_counter()
@@ -82,4 +83,4 @@ def lines(groups: Sequence[str], runs: int, quick: bool) -> Any:
             yield over_grpc(case, index, runs, quick)
 
 
-GROUPS = ("exchange", "share", "open", "multiply", "dealer", "sum")
+GROUPS = ("exchange", "share", "open", "multiply", "dealer", "ot", "sum")

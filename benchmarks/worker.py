@@ -26,6 +26,7 @@ from mpc.context import Context
 from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
+from mpc.triples.ot import ObliviousTriples
 from protocols.gadgets import reveal, share
 
 PIECE = 256 << 10
@@ -125,6 +126,9 @@ def main() -> None:
         channel = ctx._channel = Counting(ctx._channel)
         if case.triples == "preloaded":
             ctx.triples = Preloaded(ctx, case.elements)
+        elif case.triples == "ot":
+            ctx.triples = ObliviousTriples()
+            ctx.triples.link(ctx)
         elif case.triples is None:
             ctx.triples = None
         ready = case.prepare(ctx, np.arange(case.elements) - case.elements // 2)

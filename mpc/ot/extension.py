@@ -2,20 +2,21 @@
 
 The chooser grows 128/k trees of 2^k leaves, and lets the other end, the sender, know all leaves of each but number
 alpha, which is k bits of the sender's delta (a punctured pseudorandom function, through the base transfers). Leaf x of a
-tree gives a stream r_x. With u the sum of all, and v_b of those whose number has bit b, the sender, who does not know
+tree, a seed s, gives a stream r_x: AES(s + i) + s + i for i = 0, 1, ... under one key, which spares a key schedule a leaf. With u the sum of all, and v_b of those whose number has bit b, the sender, who does not know
 r_alpha, computes w_b = v_b + alpha_b u. The chooser sends u + c for its choice bits c; adding alpha_b times that, the
 sender has q_b = v_b + alpha_b c. Over all trees: q_j = v_j + c_j delta, rows of 128 bits.
 
 The keys of transfer j are H(q_j) and H(q_j + delta), of which the chooser knows number c_j: H(v_j).
-H(x) = AES(s(x)) + s(x) under a key of this direction and epoch, s a linear orthomorphism. [GKWY20 7.2]
-An epoch is one session: trees and keys of H are new in each, whatever state a party comes back with.
+H(x) = AES(p(x)) + p(x), p a linear orthomorphism. [GKWY20 7.2] Both keys of AES, that of H and that of the streams, are of
+this direction and epoch alone. An epoch is one session: trees and keys are new in each, whatever state a party comes back
+with.
 """
 
 import hashlib
 import secrets
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from numpy.typing import NDArray
 
 from mpc.channel import Payload
@@ -33,53 +34,52 @@ LARGEST_EPOCH = 1 << 36
 """Transfers in one direction of a session. Beyond, the advantage of who computes 2^64 AES against H would pass 2^-27."""
 
 _PAD = 8  # words by which the rows of a matrix are further apart than they are long: a power of two would evict them
-_ZEROS = memoryview(bytes(1 << 18))
+_AT_ONCE = 1 << 14  # words of leaves that are encrypted at once: 128 KiB
 
 
-class _Hash:
-    """H for one direction of one epoch, on rows under s."""
+def _fixed_key(epoch: bytes, label: str) -> CipherContext:
+    return Cipher(algorithms.AES(derive(epoch, label)[:SEED]), modes.ECB()).encryptor()
 
-    def __init__(self, epoch: bytes) -> None:
-        key = derive(epoch, "hash")[:SEED]
-        self._aes = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
 
-    def encrypted(self, rows: Words) -> Words:
-        """AES of each row (n, 2). H is that plus the row."""
-        out = np.empty(rows.nbytes + SEED, np.uint8)  # the library asks for a block more
-        self._aes.update_into(rows.reshape(-1).view(np.uint8).data, out.data)
-        return out[: rows.nbytes].view(np.uint64).reshape(rows.shape)
+def _encrypted(aes: CipherContext, words: Words) -> Words:
+    """AES of each block of two words."""
+    out = np.empty(words.nbytes + SEED, np.uint8)  # the library asks for a block more
+    aes.update_into(words.reshape(-1).view(np.uint8).data, out.data)
+    return out[: words.nbytes].view(np.uint64).reshape(words.shape)
 
 
 class _Leaves:
-    """The streams of some leaves of all trees, from which blocks of bits are drawn. `seeds` (trees, leaves, 16)."""
+    """The streams of all leaves of all trees, from which blocks of bits are drawn. Seeds (trees, leaves, 16)."""
 
-    def __init__(self, seeds: list[list[bytes | None]]) -> None:
-        self._streams = [
-            [None if seed is None else Cipher(algorithms.AES(seed), modes.CTR(bytes(SEED))).encryptor() for seed in tree]
-            for tree in seeds
-        ]
+    def __init__(self, seeds: list[list[bytes]], epoch: bytes) -> None:
         self.trees, self.leaves = len(seeds), len(seeds[0])
         self.k = self.leaves.bit_length() - 1
+        self._seeds = np.frombuffer(b"".join(seed for tree in seeds for seed in tree), np.uint64).reshape(-1, 2).copy()
+        # Each sum below is one of evenly many leaves: the counters cancel out, and of s + i the sum of the seeds is left.
+        by_tree = self._seeds.reshape(self.trees, self.leaves, 2)
+        numbers = np.arange(self.leaves)
+        self._apart = np.stack([np.bitwise_xor.reduce(by_tree[:, numbers >> b & 1 == 1], axis=1) for b in range(self.k)], axis=1)
+        self._apart = self._apart.reshape(COUNT, 2)
+        self._together = np.bitwise_xor.reduce(by_tree, axis=1)
+        self._aes = _fixed_key(epoch, "leaves")
+        self._drawn = 0
 
-    def columns(self, words: int, sums: Words | None) -> Words:
-        """The folded leaves of each tree, k columns a tree, each of `words` words and padding (128, words + 8); the sum
-        of all leaves of tree t in sums[t]."""
-        size = 8 * words
-        if size > len(_ZEROS):
-            raise ProtocolError(f"at most {64 * len(_ZEROS) // 8} transfers can be made at once, not {64 * words}")
-        drawn = np.empty((self.leaves, words + _PAD), np.uint64)
-        columns = np.empty((COUNT, words + _PAD), np.uint64)
-        buffers = [row.view(np.uint8).data[:size] for row in drawn]
-        for tree, streams in enumerate(self._streams):
-            for stream, buffer in zip(streams, buffers, strict=True):
-                if stream is None:
-                    buffer[:] = _ZEROS[:size]
-                else:
-                    stream.update_into(_ZEROS[:size], buffer)
-            kernels.fold(drawn, columns[self.k * tree : self.k * (tree + 1)], words)
-            if sums is not None:
-                sums[tree] = drawn[0, :words]
-        return columns
+    def columns(self, words: int) -> tuple[Words, Words]:
+        """Of each tree the sums of the leaves whose number has bit b, for all b, k columns a tree: (128, words) and some
+        padding; and the sum of all its leaves, (trees, words)."""
+        even = words + words % 2  # a block of AES is two words
+        columns, totals = np.empty((COUNT, even + _PAD), np.uint64), np.empty((self.trees, even), np.uint64)
+        group = max(1, _AT_ONCE // (self.leaves * even))
+        for first in range(0, self.trees, group):
+            trees = slice(first, min(first + group, self.trees))
+            seeds = self._seeds[self.leaves * trees.start : self.leaves * trees.stop]
+            counted = np.empty(len(seeds) * even, np.uint64)
+            kernels.counters(seeds, self._drawn, counted)
+            encrypted = _encrypted(self._aes, counted)
+            rows = slice(self.k * trees.start, self.k * trees.stop)
+            kernels.fold(encrypted, self.leaves, self._apart[rows], self._together[trees], columns[rows], totals[trees])
+        self._drawn += even // 2
+        return columns, totals[:, :words]
 
 
 _NONE = np.empty((0, 2), np.uint64)
@@ -94,21 +94,20 @@ class Chooser:
     def __init__(self, pairs: NDArray[np.uint8], epoch: bytes, k: int = K) -> None:
         self.setup, seeds = _grow(pairs, epoch, k)
         """What the sender has to be given before the first block."""
-        self._leaves, self._hash, self._made = _Leaves(seeds), _Hash(epoch), 0
+        self._leaves, self._aes, self._made = _Leaves(seeds, epoch), _fixed_key(epoch, "hash"), 0
 
     def __repr__(self) -> str:
         return f"<chooser, {self._made} transfers made>"
 
     def extend(self, choices: Words) -> tuple[Words, Words, Words]:
-        """64 transfers for each word of `choices`. What to send, (128 / k, words), and for each transfer a row and its
+        """64 transfers for each word of `choices`. What to send, (128 / k, words), and for each transfer a row under p and its
         AES, (64 * words, 2) each: their sum is the key chosen."""
         self._made = _counted(self._made, choices.size)
-        message = np.empty((self._leaves.trees, choices.size), np.uint64)
-        columns = self._leaves.columns(choices.size, message)
-        message ^= choices
+        columns, totals = self._leaves.columns(choices.size)
+        message = np.bitwise_xor(totals, choices)
         rows = np.empty((64 * choices.size, 2), np.uint64)
         kernels.rows(columns, choices.size, 0, 0, rows, _NONE)
-        return message, rows, self._hash.encrypted(rows)
+        return message, rows, _encrypted(self._aes, rows)
 
 
 class Sender:
@@ -119,11 +118,11 @@ class Sender:
         self, choices: NDArray[np.uint8], chosen: NDArray[np.uint8], setup: Payload, epoch: bytes, k: int = K
     ) -> None:
         alphas, seeds = _grow_punctured(choices, chosen, setup, epoch, k)
-        self._leaves, self._hash, self._made = _Leaves(seeds), _Hash(epoch), 0
+        self._leaves, self._aes, self._made = _Leaves(seeds, epoch), _fixed_key(epoch, "hash"), 0
         bits = np.array([alpha >> b & 1 for alpha in alphas for b in range(k)], np.uint8)
         self._columns = np.flatnonzero(bits)
         low, high = (int.from_bytes(np.packbits(half, bitorder="little").tobytes(), "little") for half in (bits[:64], bits[64:]))
-        self._shift = low ^ high, low  # delta under s
+        self._shift = low ^ high, low  # delta under p
         self._k = k
 
     def __repr__(self) -> str:
@@ -138,12 +137,12 @@ class Sender:
         same for number 1, (64 * words, 2) each."""
         words = message.shape[1]
         self._made = _counted(self._made, words)
-        columns = self._leaves.columns(words, None)
+        columns, _ = self._leaves.columns(words)
         for column in self._columns:
             columns[column, :words] ^= message[column // self._k]
         rows, others = np.empty((64 * words, 2), np.uint64), np.empty((64 * words, 2), np.uint64)
         kernels.rows(columns, words, *self._shift, rows, others)
-        return rows, self._hash.encrypted(rows), others, self._hash.encrypted(others)
+        return rows, _encrypted(self._aes, rows), others, _encrypted(self._aes, others)
 
 
 def _counted(made: int, words: int) -> int:
@@ -170,7 +169,7 @@ def _mask(key: NDArray[np.uint8], epoch: bytes, index: int, side: int) -> bytes:
     return derive(key.tobytes() + epoch, "tree", str(index), str(side))[:SEED]
 
 
-def _grow(pairs: NDArray[np.uint8], epoch: bytes, k: int) -> tuple[bytes, list[list[bytes | None]]]:
+def _grow(pairs: NDArray[np.uint8], epoch: bytes, k: int) -> tuple[bytes, list[list[bytes]]]:
     """The setup message and all leaves of 128/k trees. For each level, the sums of all left and of all right nodes,
     each under a base key: of the two, the sender learns the one off its path."""
     setup, trees = [], []
@@ -180,14 +179,15 @@ def _grow(pairs: NDArray[np.uint8], epoch: bytes, k: int) -> tuple[bytes, list[l
             level = [child for node in level for child in _children(node)]
             index = k * tree + depth
             setup += [_xor(*level[side::2], _mask(pairs[index, side], epoch, index, side)) for side in (0, 1)]
-        trees.append(list[bytes | None](level))
+        trees.append(level)
     return b"".join(setup), trees
 
 
 def _grow_punctured(
     choices: NDArray[np.uint8], chosen: NDArray[np.uint8], setup: Payload, epoch: bytes, k: int
-) -> tuple[list[int], list[list[bytes | None]]]:
-    """Of each tree, alpha and the other leaves, in the order of their number xor alpha; the first is None. At each level
+) -> tuple[list[int], list[list[bytes]]]:
+    """Of each tree, alpha and the other leaves, in the order of their number xor alpha; the first, which nobody here knows, is zeros:
+    it is in no sum that the sender uses. At each level
     the path goes where the base transfer's choice did not."""
     setup, alphas, trees = bytes(setup), [], []
     for tree in range(COUNT // k):
@@ -202,5 +202,5 @@ def _grow_punctured(
             level[2 * path + side] = _xor(setup[at : at + SEED], _mask(chosen[index], epoch, index, side), *known)
             path = 2 * path + 1 - side
         alphas.append(path)
-        trees.append([level[leaf ^ path] for leaf in range(1 << k)])
+        trees.append([level[leaf ^ path] or bytes(SEED) for leaf in range(1 << k)])
     return alphas, trees

@@ -13,42 +13,91 @@ from mpc.algebra.kernels import P as _P
 from mpc.algebra.kernels import once as _once
 
 _TILE = 64  # words of each leaf that are folded at once: 16 leaves are 8 KiB
-_LANES = 4  # 64 x 64 transpositions side by side, so that they fill a vector register
+_LANES = 16  # 64 x 64 transpositions side by side, two cache lines of a column
 
 _0, _1, _64 = np.uint64(0), np.uint64(1), np.uint64(64)
 
 
-@numba.njit("void(uint64[:,::1], uint64[:,::1], int64)", cache=True, nogil=True)
-def fold(leaves: Any, sums: Any, words: Any) -> None:
-    """sums[b] = the sum of the leaves whose number has bit b, for all b; the sum of all is left in leaves[0], and the
-    other leaves are destroyed. Leaves (2^k, -), sums (k, -), of which the first `words` words count."""
-    for start in range(0, words, _TILE):
-        stop = min(start + _TILE, words)
-        half, level = leaves.shape[0] // 2, 0
-        while half:
-            for word in range(start, stop):
-                sums[level, word] = 0
-            for x in range(half):
-                for word in range(start, stop):
-                    odd = leaves[2 * x + 1, word]
-                    sums[level, word] ^= odd
-                    leaves[x, word] = leaves[2 * x, word] ^ odd
-            half //= 2
-            level += 1
+# Loops run over slices from 0 to their size: with an index that could be negative, the compiler does not vectorise them.
 
 
-@numba.njit("void(uint64[:,::1])", cache=True, nogil=True)
+@numba.njit("void(uint64[:,::1], uint64, uint64[::1])", cache=True)
+def counters(seeds: Any, first: Any, out: Any) -> None:
+    """Each of `seeds` (n, 2) plus each of as many counters from `first` on as fit: out (n * counters * 2)."""
+    size = out.size // seeds.shape[0]
+    for leaf in range(seeds.shape[0]):
+        low, high = seeds[leaf, 0], seeds[leaf, 1]
+        row = out[leaf * size : (leaf + 1) * size]
+        for i in range(size // 2):
+            row[2 * i] = low ^ (first + np.uint64(i))
+            row[2 * i + 1] = high
+
+
+@numba.njit(inline="always")
+def _sum4(a: Any, b: Any, c: Any, d: Any, low: Any, high: Any, out: Any) -> None:
+    for i in range(out.size):
+        odd, upper = b[i] ^ d[i], c[i] ^ d[i]
+        low[i] ^= odd
+        high[i] ^= upper
+        out[i] = a[i] ^ b[i] ^ upper
+
+
+@numba.njit(inline="always")
+def _fill(pair: Any, out: Any) -> None:
+    for i in range(out.size // 2):
+        out[2 * i], out[2 * i + 1] = pair[0], pair[1]
+
+
+@numba.njit("void(uint64[::1], int64, uint64[:,::1], uint64[:,::1], uint64[:,::1], uint64[:,::1])", cache=True)
+def fold(leaves: Any, count: Any, first_sums: Any, first_totals: Any, sums: Any, totals: Any) -> None:
+    """sums[t * k + b] = the sum of those leaves of tree t whose number has bit b, and totals[t] that of all; to every two
+    words of row r, first_sums[r] or first_totals[r] is added. k is even; leaves (trees * count * words,), words even."""
+    words = totals.shape[1]
+    k = sums.shape[0] // totals.shape[0]
+    scratch = np.empty(count // 2 * _TILE, np.uint64)
+    for tree in range(totals.shape[0]):
+        for start in range(0, words, _TILE):
+            size = min(_TILE, words - start)
+            source, first, apart, free = leaves, tree * count * words + start, words, 0
+            four, level = count // 4, tree * k
+            for row in range(level, level + k):
+                _fill(first_sums[row], sums[row, start : start + size])
+            while four:
+                low, high = sums[level, start : start + size], sums[level + 1, start : start + size]
+                for x in range(four):
+                    at = first + 4 * x * apart
+                    a, b = source[at : at + size], source[at + apart : at + apart + size]
+                    c, d = source[at + 2 * apart : at + 2 * apart + size], source[at + 3 * apart : at + 3 * apart + size]
+                    out = scratch[free + x * _TILE : free + x * _TILE + size]
+                    if four == 1:
+                        out = totals[tree, start : start + size]
+                    _sum4(a, b, c, d, low, high, out)
+                if four == 1:
+                    for i in range(size // 2):
+                        out[2 * i] ^= first_totals[tree, 0]
+                        out[2 * i + 1] ^= first_totals[tree, 1]
+                source, first, apart, free = scratch, free, _TILE, free + four * _TILE
+                four //= 4
+                level += 2
+
+
+@numba.njit(inline="always")
+def _swap(p: Any, q: Any, shift: Any, mask: Any) -> None:
+    for i in range(p.size):
+        swap = ((p[i] >> shift) ^ q[i]) & mask
+        p[i] ^= swap << shift
+        q[i] ^= swap
+
+
+@numba.njit("void(uint64[::1])", cache=True, nogil=True)
 def _transpose(a: Any) -> None:
-    """Each lane's 64 x 64 bits in place, bit j of word i to bit i of word j: swaps of ever smaller squares. [Warren13 7-3]"""
+    """64 x 64 bits in place, as many side by side as there are lanes, bit j of word i to bit i of word j: swaps of ever
+    smaller squares. [Warren13 7-3]"""
     step, mask = 32, np.uint64(0x00000000FFFFFFFF)
     while step:
-        shift = np.uint64(step)
-        for base in range(0, 64, 2 * step):
-            for i in range(base, base + step):
-                for lane in range(_LANES):
-                    swap = ((a[i, lane] >> shift) ^ a[i + step, lane]) & mask
-                    a[i, lane] ^= swap << shift
-                    a[i + step, lane] ^= swap
+        half = step * _LANES
+        for base in range(0, 64 * _LANES, 2 * half):
+            _swap(a[base : base + half], a[base + half : base + 2 * half], np.uint64(step), mask)
         step //= 2
         mask ^= mask << np.uint64(step)
 
@@ -57,23 +106,25 @@ def _transpose(a: Any) -> None:
 def rows(columns: Any, words: Any, d0: Any, d1: Any, out: Any, other: Any) -> None:
     """The rows of a bit matrix of 128 packed columns, of which the first `words` words count, under the orthomorphism
     (l, h) -> (l + h, l): out (64 * words, 2). The same plus (d0, d1) in `other`, unless it is empty."""
-    low, high = np.empty((64, _LANES), np.uint64), np.empty((64, _LANES), np.uint64)
+    low, high = np.empty(64 * _LANES, np.uint64), np.empty(64 * _LANES, np.uint64)
     for first in range(0, words, _LANES):
         lanes = min(_LANES, words - first)
         for column in range(64):
-            for lane in range(lanes):
-                low[column, lane] = columns[column, first + lane]
-                high[column, lane] = columns[column + 64, first + lane]
+            low[column * _LANES : column * _LANES + lanes] = columns[column, first : first + lanes]
+            high[column * _LANES : column * _LANES + lanes] = columns[column + 64, first : first + lanes]
         _transpose(low)
         _transpose(high)
         for lane in range(lanes):
+            to = out[64 * (first + lane) : 64 * (first + lane) + 64]
             for row in range(64):
-                at = 64 * (first + lane) + row
-                out[at, 0] = low[row, lane] ^ high[row, lane]
-                out[at, 1] = low[row, lane]
-                if other.size:
-                    other[at, 0] = out[at, 0] ^ d0
-                    other[at, 1] = out[at, 1] ^ d1
+                word = low[row * _LANES + lane]
+                to[row, 0] = word ^ high[row * _LANES + lane]
+                to[row, 1] = word
+            if other.size:
+                more = other[64 * (first + lane) : 64 * (first + lane) + 64]
+                for row in range(64):
+                    more[row, 0] = to[row, 0] ^ d0
+                    more[row, 1] = to[row, 1] ^ d1
 
 
 # Products. The transfers of word t are 64 t to 64 t + 63, one for each bit of the chooser's word b[t]. The sender's keys

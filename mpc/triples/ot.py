@@ -20,6 +20,7 @@ from mpc.errors import PeerError, ProtocolError
 from mpc.ot.base import ID_BYTES, BaseKeys, base_transfers
 from mpc.ot.extension import Chooser, Sender, Words
 from mpc.ot.products import Product, bytes_each_way, product_over
+from mpc.ot.transfers import BLOCK, received
 from mpc.randomness import Stream, fresh_seed
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
@@ -29,8 +30,8 @@ OPERATION = "triples"
 Links = dict[PartyId, tuple[Chooser, Sender]]
 """Both ends of the extension with each of the other contributors."""
 
-BLOCK = 1024
-"""Triples that a pair makes at once: what they take stays in a core's cache."""
+AHEAD = 4
+"""Blocks that are sent before the first is waited for."""
 BATCH = 1 << 18
 """Triples that are made before the next are begun."""
 
@@ -133,33 +134,28 @@ def _crossed(
     message each way, then its corrections; they are sent while the blocks before are waited for."""
     cut = list(blocks(a.size, BLOCK))
     kept: dict[tuple[PartyId, int], tuple[Words, Words]] = {}
-    for step in range(len(cut) + 2):
+    for step in range(len(cut) + 2 * AHEAD):
         if step < len(cut):
             for i, (chooser, _) in links.items():
                 message, row, encrypted = chooser.extend(product.choices(b[cut[step]]))
                 ctx.send_bytes(i, tag, _payload(message))
                 kept[i, step] = row, encrypted
-        if 0 <= step - 1 < len(cut):
-            block = cut[step - 1]
+        if 0 <= step - AHEAD < len(cut):
+            block = cut[step - AHEAD]
             for i, (_, sender) in links.items():
-                message = _message(ctx, i, tag, sender, (block.stop - block.start) * product.words)
+                message = received(ctx, i, tag, sender, (block.stop - block.start) * product.words)
                 share, corrections = product.sender(sender.extend(message), a[block])
                 ctx.send_bytes(i, tag, corrections)
                 yield block, share
-        if step - 2 >= 0:
-            block = cut[step - 2]
+        if step - 2 * AHEAD >= 0:
+            block = cut[step - 2 * AHEAD]
             for i in links:
                 raw = ctx.receive_bytes(i, tag, (block.stop - block.start) * product.corrected)
                 try:
-                    yield block, product.chooser(kept.pop((i, step - 2)), b[block], raw)
+                    yield block, product.chooser(kept.pop((i, step - 2 * AHEAD)), b[block], raw)
                 except ValueError as error:
                     raise PeerError(i, f"a message of no meaning at {tag}: {error}") from None
 
 
 def _payload(message: Array) -> memoryview:
     return np.ascontiguousarray(message, "<u8").reshape(-1).view(np.uint8).data
-
-
-def _message(ctx: Context, sender: PartyId, tag: Tag, end: Sender, words: int) -> Array:
-    raw = ctx.receive_bytes(sender, tag, 8 * end.message_words(words))
-    return np.frombuffer(raw, "<u8").astype(np.uint64, copy=False).reshape(-1, words)
