@@ -18,7 +18,7 @@ honest = demo.pooled_answer
 
 
 def prepare(folder: Path, example: Path, say: Console) -> Spec:
-    companies = Cluster(folder, demo.HOLDERS, colluding=2, triples="dealer")
+    companies = Cluster(folder, demo.HOLDERS, colluding=2)
     stanzas = "\n".join(map(companies.stanza, companies.everybody))
     companies.spec.write_text((example / "queries.toml").read_text() + "\n\n" + stanzas)
     for name, table in demo.HOLDERS.items():

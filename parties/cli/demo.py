@@ -23,14 +23,14 @@ from parties.data.pooled import PooledValue, differences, pooled_answer
 from parties.spec.load import Spec, load
 
 HOLDERS = {"united": "flights", "jetblue": "flights", "delta": "flights", "weather": "weather"}
-NODES = (*HOLDERS, "dealer")
+NODES = tuple(HOLDERS)
 ASKING = "united"
 
 
 @click.command()
 @click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def demo(format_: str) -> None:
-    """Run the flights example: five nodes, five queries, each answer beside the one on the pooled data.
+    """Run the flights example: four nodes, five queries, each answer beside the one on the pooled data.
 
     Writes out/demo (the companies' folders, the spec) and out/*.png. Exit status 1 when an answer differs by more than
     its stated bound.
@@ -82,7 +82,7 @@ def _prepare(folder: Path, example: Path, say: Console) -> Spec:
     say.print("1. Each company makes its node's folder, with a key and a certificate of its own", style="bold")
     ports = free_ports(len(NODES))
     commands = [
-        ("init", folder / name, "--name", name, "--address", f"localhost:{port}", *(("--role", "dealer") * (name == "dealer")))
+        ("init", folder / name, "--name", name, "--address", f"localhost:{port}")
         for name, port in zip(NODES, ports, strict=True)
     ]
     stanzas = _all(commands, say)

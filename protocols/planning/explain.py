@@ -24,6 +24,19 @@ Polya noise, whose tails are at most those of a Laplace distribution (ln 20 / sq
 since many independent reports add up to nearly a Gaussian."""
 
 
+_HOW = {
+    "ot": "Beaver triples that the companies make by oblivious transfer",
+    "dealer": "Beaver triples from the dealer",
+    None: "resharing",
+}
+_OF_TRIPLES = {
+    "ot": "Diffie-Hellman on edwards25519 is hard, and AES under a fixed key a correlation-robust hash (oblivious transfer: the companies "
+    "make their random triples among themselves, and trust nobody with them)",
+    "dealer": "the dealer colludes with no company; it sees no data and nothing that is opened",
+}
+"""What must hold where secrets are multiplied, by the source of the triples."""
+
+
 def assumptions(plan: Plan) -> list[str]:
     """What must hold for the companies' data to stay secret."""
     security, n = plan.security, len(plan.security.parties)
@@ -35,8 +48,8 @@ def assumptions(plan: Plan) -> list[str]:
         "every company follows the protocol (passive security): one that deviates can falsify the answer",
         "that a company's own data are true is not checked, but for their declared bounds",
     ]
-    if plan.triples:
-        listed.insert(1, "the dealer colludes with no company; it sees no data and nothing that is opened")
+    if plan.triples is not None:
+        listed.insert(1, _OF_TRIPLES[plan.triples])
     return listed
 
 
@@ -213,7 +226,7 @@ def steps(plan: Plan) -> list[str]:
         f"any {scheme.privacy_threshold} companies' shares together are random noise"
     ]
     if plan.products:
-        how = "Beaver triples from the dealer" if plan.triples else "resharing"
+        how = _HOW[plan.triples]
         listed.append(
             f"multiply: {plan.multiplied:,} products of one company's secrets with the others', with {how}; the products are "
             f"added up on shares{', group by group' if plan.keys else ''}"
