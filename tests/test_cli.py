@@ -142,7 +142,7 @@ def test_help_lists_the_commands_and_imports_none_of_what_they_need() -> None:
     *said, imported = done.stdout.splitlines()
     assert imported == "[]"
     listed = [line.split()[0] for line in said[said.index("Commands:") + 1 :] if line.startswith("  ") and line[2] != " "]
-    assert listed == ["init", "check", "explain", "schema", "approve", "node", "rehearse", "run", "budget", "demo", "audit-privacy", "bench"]
+    assert listed == ["init", "check", "explain", "schema", "approve", "node", "rehearse", "run", "prepare", "status", "budget", "demo", "audit-privacy", "bench"]
 
 
 def test_the_schemas_for_editors() -> None:
@@ -681,9 +681,9 @@ def test_the_json_object_is_as_agreed(running: Cluster) -> None:
         "what": "SUM(amount) by open, region", "cells": 9, "to": ["alpha", "beta"], "implied": False
     }  # fmt: skip
     assert any(item["implied"] and item["to"] == ["alpha"] for item in result["disclosed"])
-    assert sorted(result["cost"]) == ["declared", "measured", "seconds"]
+    assert sorted(result["cost"]) == ["declared", "from_stock", "measured", "seconds"]
     assert result["cost"]["declared"] == result["cost"]["measured"] == {"rounds": 1, "bytes": 45 * 8, "triples": 0}
-    assert list(result["cost"]["seconds"]) == ["local", "share", "compute", "open"]
+    assert list(result["cost"]["seconds"]) == ["triples", "local", "share", "compute", "open"]
     assert all(type(seconds) is float for seconds in result["cost"]["seconds"].values())
     assert result["parties"] == ["alpha", "beta", "gamma"]
     assert (result["scheme"], result["algebra"]) == ("additive", "Z_2^64")
@@ -702,7 +702,7 @@ def test_a_table_shows_the_answer_what_it_disclosed_and_what_it_cost(running: Cl
     said = succeeds("run", "worth", "--node", running["beta"])
     assert re.search(r"│\s*31\.2500\s*│\s*2\s*│", said)
     assert "opened: SUM(amount * price) over sales joined with prices (1 value), to beta\n" in said
-    assert re.search(r"cost: 3 rounds, [\d,]+ bytes sent, 40 triples; seconds: local [\d.]+, share", said)
+    assert re.search(r"cost: 3 rounds, [\d,]+ bytes sent, 40 triples; seconds: triples [\d.]+, local [\d.]+, share", said)
     assert "additive over Z_2^64; parties alpha, beta, gamma; spec " in said
     assert "assumes: the dealer colludes with no company" in said
 

@@ -18,7 +18,7 @@ from mpc.simulate import simulate
 from mpc.triples.dealer import LARGEST_REQUEST
 from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Node, Not, Number, Reference, Text
 from protocols.planning.execute import answer, execute, inputs
-from protocols.planning.explain import steps
+from protocols.planning.explain import assumptions, steps
 from protocols.planning.plan import Disclosure, Plan, PlanError, Security, group_cells, plan_query
 from protocols.planning.query import KeyOutput, Query, StatisticOutput
 from protocols.planning.task import HomeTask
@@ -182,13 +182,17 @@ def test_a_joins_range_is_that_of_the_products_summed_over_the_shared_rows():
 # --- refusals --------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_additive_join_without_triples_is_refused_naming_what_to_set():
-    with pytest.raises(PlanError) as refused:
-        plan_query(JOIN, replace(JOIN_ADDITIVE, triples=None))
-    for part in ('security.triples = "dealer"', "[dealer]", 'security.scheme = "shamir"'):
-        assert part in str(refused.value)
-    plan_query(GROUPED, ADDITIVE)  # what multiplies nothing needs none
-    plan_query(JOIN, JOIN_SHAMIR)
+def test_a_join_uses_the_triples_of_the_spec_and_what_multiplies_nothing_none():
+    made = plan_query(JOIN, replace(JOIN_ADDITIVE, triples=None))
+    assert made.triples == "ot"
+    assert any("by oblivious transfer" in line for line in steps(made))
+    assert any("trust nobody with them" in line for line in assumptions(made))
+    assert not any("dealer" in line for line in (*steps(made), *assumptions(made)))
+    dealt = plan_query(JOIN, replace(JOIN_ADDITIVE, triples="dealer"))
+    assert any("the dealer colludes with no company" in line for line in assumptions(dealt))
+    assert plan_query(GROUPED, ADDITIVE).triples is None
+    assert plan_query(JOIN, JOIN_SHAMIR).triples is None
+    assert not any("triples" in line for line in assumptions(plan_query(JOIN, JOIN_SHAMIR)))
 
 
 def test_what_a_join_cannot_split_is_refused_naming_the_expression():

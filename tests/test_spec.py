@@ -381,7 +381,7 @@ DECIMAL = 'a decimal is written as text with its digits, such as "0.00"'
         ("colluding = 2", "colluding = true", "security.colluding", "must be a valid integer"),
         ('scheme = "additive"', 'scheme = "adititive"', "security.scheme", "must be 'additive' or 'shamir'"),
         ('scheme = "additive"', 'scheme = "plaintext"', "security.scheme", "must be 'additive' or 'shamir'"),
-        (DEALER_WANTED, 'triples = "deeler"\n', "security.triples", "must be 'dealer'"),
+        (DEALER_WANTED, 'triples = "deeler"\n', "security.triples", "must be 'ot' or 'dealer'"),
         ("max_rows = 10_000", "max_rows = 0", "tables.purchases.max_rows", "must be greater than or equal to 1"),
         ("max_rows = 10_000", f"max_rows = {1 << 48}", "tables.purchases.max_rows", f"must be less than {1 << 48}"),
         ("max_rows = 10_000", "max_rows = 1e4", "tables.purchases.max_rows", "must be a valid integer"),
@@ -611,15 +611,16 @@ def test_triples_and_the_dealer_go_together(sound: str, stanza: Callable[[str], 
     ]
 
 
-def test_a_join_under_additive_shares_needs_triples(sound: str, stanza: Callable[[str], str]) -> None:
+def test_the_companies_make_their_triples_themselves_where_nothing_else_is_asked_for(sound: str, stanza: Callable[[str], str]) -> None:
     without = changed(sound, (DEALER_WANTED, ""), (stanza("dealer"), ""))
-    assert told(without) == [(
-        "queries.brought",
-        "the join multiplies secrets, and additive shares need triples for that: "
-        'set security.triples = "dealer" and add [dealer], or use security.scheme = "shamir"',
-    )]  # fmt: skip
+    assert loads(without.encode()).plans["brought"].triples == "ot"
+    assert loads(changed(without, ("colluding = 2", 'colluding = 2\ntriples = "ot"')).encode()).plans == loads(without.encode()).plans
+    assert told(changed(sound, (DEALER_WANTED, 'triples = "ot"\n'))) == [
+        ("dealer", 'is there, but not asked for: set security.triples = "dealer", or remove [dealer]')
+    ]
     shamir = ('scheme = "additive"\ncolluding = 2', 'scheme = "shamir"\ncolluding = 1')
     assert loads(changed(without, shamir).encode()).security == Security(PARTIES, "shamir", 1, None)
+    assert loads(changed(without, shamir).encode()).plans["brought"].triples is None  # reshared
     assert loads(changed(sound, shamir).encode()).plans["brought"].triples == "dealer"
 
 

@@ -7,7 +7,7 @@ r_alpha, computes w_b = v_b + alpha_b u. The chooser sends u + c for its choice 
 sender has q_b = v_b + alpha_b c. Over all trees: q_j = v_j + c_j delta, rows of 128 bits.
 
 The keys of transfer j are H(q_j) and H(q_j + delta), of which the chooser knows number c_j: H(v_j).
-H(x) = AES(p(x)) + p(x), p a linear orthomorphism. [GKWY20 7.2] Both keys of AES, that of H and that of the streams, are of
+H(x) = AES(p(x)) + p(x), p a linear orthomorphism. (section 7.2) [GKWY20] Both keys of AES, that of H and that of the streams, are of
 this direction and epoch alone. An epoch is one session: trees and keys are new in each, whatever state a party comes back
 with.
 """

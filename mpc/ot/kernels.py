@@ -92,7 +92,7 @@ def _swap(p: Any, q: Any, shift: Any, mask: Any) -> None:
 @numba.njit("void(uint64[::1])", cache=True, nogil=True)
 def _transpose(a: Any) -> None:
     """64 x 64 bits in place, as many side by side as there are lanes, bit j of word i to bit i of word j: swaps of ever
-    smaller squares. [Warren13 7-3]"""
+    smaller squares. (section 7-3) [Warren13]"""
     step, mask = 32, np.uint64(0x00000000FFFFFFFF)
     while step:
         half = step * _LANES

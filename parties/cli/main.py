@@ -19,7 +19,7 @@ COMMANDS = {
     "prepare": ("parties.cli.prepare", "Make triples ahead of queries, with all other nodes, at a quiet hour."),
     "status": ("parties.cli.status", "What this company's node has in stock, with whom."),
     "budget": ("parties.cli.budget", "What this company's node has spent of its privacy budget, and what is left."),
-    "demo": ("parties.cli.demo", "Run the flights example: five nodes, five queries."),
+    "demo": ("parties.cli.demo", "Run the flights example: four nodes, five queries."),
     "audit-privacy": ("parties.cli.audit", "Measure how much answers with noise give away, on this installation, beside what is claimed."),
     "bench": ("parties.cli.bench", "Measure what Comity costs on this machine."),
 }

@@ -21,6 +21,7 @@ from parties.wire.v1 import party_pb2_grpc as rpc
 
 LARGEST_RESULT = 64 << 20
 SAYING = {
+    "triples": "preparing",
     "local": "computing at home",
     "share": "sharing",
     "compute": "computing on shares",

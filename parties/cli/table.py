@@ -58,7 +58,7 @@ def print_disclosed(result: dict[str, Any], console: Console) -> None:
         word = "implied" if item["implied"] else "opened"
         console.print(f"{word}: {item['what']} ({counted(item['cells'], 'value')}), to {', '.join(item['to'])}")
     measured, seconds = result["cost"]["measured"], result["cost"]["seconds"]
-    phases = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
+    phases = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items() if name != "triples" or measured["triples"])
     console.print(
         f"cost: {counted(measured['rounds'], 'round')}, {measured['bytes']:,} bytes sent, "
         f"{counted(measured['triples'], 'triple')}{_from_stock(result['cost'])}; seconds: {phases}"

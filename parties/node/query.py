@@ -1,4 +1,4 @@
-"""One company's part in one query, after the nodes have agreed: local, share, compute, open."""
+"""One company's part in one query, after the nodes have agreed: triples, local, share, compute, open."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from parties.node.report import report
 from protocols.planning.execute import execute, prepare
 from protocols.planning.plan import Plan
 
-PHASES = ("local", "share", "compute", "open")
+PHASES = ("triples", "local", "share", "compute", "open")
 
 
 class Phases:
@@ -50,8 +50,9 @@ def run_query(
     """The report at a receiver, None elsewhere. `mine` computes what this company shares. Discloses what the plan says,
     nothing else."""
     phases = Phases(tell)
-    phases("local")
+    phases("triples")
     prepare(ctx, plan)
+    phases("local")
     opened = execute(ctx, plan, mine(), phases)
     phases(None)
     if opened is None:
