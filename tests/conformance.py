@@ -26,6 +26,7 @@ from mpc.schemes.shamir import Shamir
 from mpc.share import Share
 from mpc.simulate import simulate
 from mpc.triples.insecure import InsecurePublicTriples
+from mpc.triples.ot import ObliviousTriples
 from parties import join
 from parties.node.serve import ServingNode
 from protocols.gadgets import multiply, multiply_cost, reveal, reveal_cost, share, share_cost
@@ -44,7 +45,7 @@ SCHEMES: dict[str, Callable[[int], Scheme]] = {
     "plaintext": lambda n: Plaintext(n, RING),
 }
 
-TRIPLES: tuple[str | None, ...] = ("dealer", "insecure", None)
+TRIPLES: tuple[str | None, ...] = ("dealer", "ot", "insecure", None)
 """None: where the scheme multiplies without."""
 
 Protocol = Callable[[Context, Any], Any]
@@ -62,7 +63,7 @@ def run_over_grpc(protocol: Protocol, inputs: Sequence[Any], scheme: Scheme, tri
     with TemporaryDirectory() as folder:
         cluster = Cluster(
             Path(folder), names, scheme=kind, colluding=scheme.privacy_threshold or 1,
-            triples="dealer" if triples == "dealer" else None,
+            triples=triples if triples in ("dealer", "ot") else None,
         )  # fmt: skip
         cluster.approve()
         dealer = ServingNode(cluster["dealer"]) if triples == "dealer" else None
@@ -87,7 +88,8 @@ TRANSPORTS: dict[str, Transport] = {"memory": run_in_memory, "grpc": run_over_gr
 """`protocol(ctx, inputs[i])` as party i, for every i; what each returned."""
 
 SUPPORTED: dict[str, Callable[[Scheme, str | None], bool]] = {
-    "grpc": lambda scheme, triples: scheme.name != "plaintext" or triples != "dealer"
+    "memory": lambda scheme, triples: scheme.name != "plaintext" or triples != "ot",
+    "grpc": lambda scheme, triples: scheme.name != "plaintext" or triples not in ("dealer", "ot"),
 }
 """For a transport that cannot serve every scheme and triple source: which it does."""
 
@@ -358,6 +360,8 @@ CASES: dict[str, Case] = {
 
 def session(ctx: Context, mine: Sequence[int]) -> dict[str, Report]:
     """All cases, one after another, in one session."""
+    if isinstance(ctx.triples, ObliviousTriples):
+        ctx.triples.link(ctx)  # once a session, and no case's cost
     watched = watch(ctx)
     shares = share(ctx, list(mine))
     reports = {}
