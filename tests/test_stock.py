@@ -175,7 +175,7 @@ def test_prepare_makes_what_is_missing_alone(companies: Companies) -> None:
     assert companies.draw(20) == of(3, *range(3)) + of(1, *range(3, 20))  # the smallest lot first
 
 
-@pytest.mark.parametrize("scheme", [ADDITIVE, SHAMIR, schemes("additive", 3, 2)[1]], ids=str)
+@pytest.mark.parametrize("scheme", [ADDITIVE, SHAMIR, schemes("additive", 3, 2)[1]], ids=lambda scheme: f"{scheme.name}-{scheme.algebra.name}")
 def test_triples_from_the_stock_multiply(tmp_path: Path, scheme: Any) -> None:
     companies = Companies(tmp_path, scheme=scheme)
     assert companies.prepare(20, lambda lot: ObliviousTriples()) == 20

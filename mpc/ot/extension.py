@@ -7,7 +7,7 @@ r_alpha, computes w_b = v_b + alpha_b u. The chooser sends u + c for its choice 
 sender has q_b = v_b + alpha_b c. Over all trees: q_j = v_j + c_j delta, rows of 128 bits.
 
 The keys of transfer j are H(q_j) and H(q_j + delta), of which the chooser knows number c_j: H(v_j).
-H(x) = AES(p(x)) + p(x), p a linear orthomorphism. (section 7.2) [GKWY20] Both keys of AES, that of H and that of the streams, are of
+H(x) = AES(p(x)) + p(x), p a linear orthomorphism. [GKWY20] Both keys of AES, that of H and that of the streams, are of
 this direction and epoch alone. An epoch is one session: trees and keys are new in each, whatever state a party comes back
 with.
 """
@@ -31,7 +31,7 @@ K = 4
 """Bits of delta a tree: 2^K leaves. 2 needs half the AES and twice the bytes; 8, the reverse and more: eight times the AES."""
 SEED = 16
 LARGEST_EPOCH = 1 << 36
-"""Transfers in one direction of a session. Beyond, the advantage of who computes 2^64 AES against H would pass 2^-27."""
+"""Transfers in one direction of a session. Beyond, the advantage of who computes 2^64 AES against H would pass 2^-28."""
 
 _PAD = 8  # words by which the rows of a matrix are further apart than they are long: a power of two would evict them
 _AT_ONCE = 1 << 14  # words of leaves that are encrypted at once: 128 KiB
