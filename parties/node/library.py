@@ -9,10 +9,10 @@ from pathlib import Path
 from mpc.context import Context
 from mpc.errors import ComityError, PeerError, ProtocolError
 from mpc.schemes.named import schemes
+from mpc.triples.named import triple_source
 from parties.governance.approval import Approval
 from parties.node.agreement import PROPOSAL_BYTES, Attempt, Terms, agree, context, party_ids
 from parties.node.config import read_config
-from parties.node.triples import source_of_triples
 from parties.wire import identity
 from parties.wire.endpoint import Endpoint, Node
 from parties.wire.stream import AGREEMENT, PeerEnded, PeerStream, Session, SessionFailed, as_failure
@@ -81,7 +81,7 @@ def join(
     terms = Terms("protocol", session, "", scheme.algebra.name, member.spec.digest, "")
     try:
         session_id, keys, _ = agree(attempt, member, terms, member.peers, endpoint.open, lambda peer: False, wait)
-        yield context(member, attempt.session, session_id, keys, scheme, source_of_triples(security.triples))
+        yield context(member, attempt.session, session_id, keys, scheme, triple_source(security.triples))
         attempt.session.finish()
     except BaseException as error:
         names = {number: name for name, number in party_ids(member).items()}

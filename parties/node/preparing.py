@@ -9,10 +9,10 @@ from mpc.context import Context, TripleSource
 from mpc.ot.base import BaseKeys
 from mpc.schemes import Scheme
 from mpc.schemes.named import schemes
+from mpc.triples.named import triple_source
 from mpc.triples.stocked import LOT_BYTES, LOTS, StockedTriples, usable
 from parties.governance.approval import Membership
 from parties.governance.stock import COLUMNS, Group, Shelf, Stock
-from parties.node.triples import source_of_triples
 
 if TYPE_CHECKING:
     from mpc.triples.ot import ObliviousTriples
@@ -74,7 +74,7 @@ def source(stock: Stock, member: Membership, scheme: Scheme, name: str | None) -
     """Where a session's triples come from, of the name that its companies agreed on: what they make by oblivious transfer comes
     from the stock as far as that goes. None where shares are multiplied without triples."""
     if name != "ot":
-        yield source_of_triples(name)
+        yield triple_source(name)
         return
     with making(stock, member) as maker:
         yield StockedTriples(stock.shelf(group(member, scheme)), maker)

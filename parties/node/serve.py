@@ -15,6 +15,7 @@ from mpc.errors import ComityError
 from mpc.schemes import Scheme
 from mpc.schemes.named import schemes
 from mpc.triples.dealer import deal
+from mpc.triples.named import triple_source
 from parties.data.home import DataError, check_source
 from parties.data.source import remove_snapshots
 from parties.governance.approval import DEALER_NAME, Approval, Membership
@@ -28,7 +29,6 @@ from parties.node.logs import fields, log, unexpected
 from parties.node.query import home_vectors, run_query
 from parties.node.release import Disclosing
 from parties.node.report import write
-from parties.node.triples import source_of_triples
 from parties.spec.problems import nearest
 from parties.wire import identity
 from parties.wire.endpoint import Endpoint, Node
@@ -118,7 +118,7 @@ class ServingNode:
             except DataError as error:
                 log.warning("queries over %s will be refused: %s", table.name, error)
         for plan in member.spec.plans.values():
-            source_of_triples(plan.triples)  # what has to be loaded for it is, before peers wait for it
+            triple_source(plan.triples)  # what has to be loaded for it is, before peers wait for it
 
     def _lacks(self, table: str) -> str:
         return f"{self.directory / 'node.toml'} has no [tables.{table}]: say there where this company's part of it is"
