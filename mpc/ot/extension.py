@@ -49,6 +49,15 @@ class _Hash:
         self._aes.update_into(rows.reshape(-1).view(np.uint8).data, out.data)
         return out[: rows.nbytes].view(np.uint64).reshape(rows.shape)
 
+    def expanded(self, encrypted: Words, first: int, count: int) -> Words:
+        """Blocks `first` to `first + count` of the long key of each row (n, 2 * count), from y, the row's AES (n, 2): block l
+        is AES(y + l) + y, the tweakable hash. [GKWY20 7.4]"""
+        blocks = np.empty((len(encrypted), 2 * count), np.uint64)
+        kernels.tweak(encrypted, first, blocks)
+        blocks = self.encrypted(blocks)
+        kernels.whiten(encrypted, blocks)
+        return blocks
+
 
 class _Leaves:
     """The streams of some leaves of all trees, from which blocks of bits are drawn. `seeds` (trees, leaves, 16)."""
@@ -99,10 +108,16 @@ class Chooser:
     def __repr__(self) -> str:
         return f"<chooser, {self._made} transfers made>"
 
+    def expanded(self, encrypted: Words, first: int, count: int) -> Words:
+        """Long keys in the place of keys of 128 bits, (n, 2 * count): of each, blocks `first` to `first + count`, from the
+        AES of its row (n, 2) as `extend` gives it. A key is used in one of the two ways alone; a block counts as a transfer."""
+        self._made = _counted(self._made, len(encrypted) * count)
+        return self._hash.expanded(encrypted, first, count)
+
     def extend(self, choices: Words) -> tuple[Words, Words, Words]:
         """64 transfers for each word of `choices`. What to send, (128 / k, words), and for each transfer a row and its
         AES, (64 * words, 2) each: their sum is the key chosen."""
-        self._made = _counted(self._made, choices.size)
+        self._made = _counted(self._made, 64 * choices.size)
         message = np.empty((self._leaves.trees, choices.size), np.uint64)
         columns = self._leaves.columns(choices.size, message)
         message ^= choices
@@ -129,6 +144,12 @@ class Sender:
     def __repr__(self) -> str:
         return f"<sender, {self._made} transfers made>"
 
+    def expanded(self, encrypted: Words, first: int, count: int) -> Words:
+        """Long keys in the place of keys of 128 bits, (n, 2 * count): of each, blocks `first` to `first + count`, from the
+        AES of its row (n, 2) as `extend` gives it. A key is used in one of the two ways alone; a block counts as a transfer."""
+        self._made = _counted(self._made, len(encrypted) * count)
+        return self._hash.expanded(encrypted, first, count)
+
     def message_words(self, words: int) -> int:
         """How many words a chooser's message for `words` words of choices has."""
         return COUNT // self._k * words
@@ -137,7 +158,7 @@ class Sender:
         """From the chooser's message (128 / k, words): a row and its AES for the key number 0 of each transfer, and the
         same for number 1, (64 * words, 2) each."""
         words = message.shape[1]
-        self._made = _counted(self._made, words)
+        self._made = _counted(self._made, 64 * words)
         columns = self._leaves.columns(words, None)
         for column in self._columns:
             columns[column, :words] ^= message[column // self._k]
@@ -146,8 +167,8 @@ class Sender:
         return rows, self._hash.encrypted(rows), others, self._hash.encrypted(others)
 
 
-def _counted(made: int, words: int) -> int:
-    made += 64 * words
+def _counted(made: int, more: int) -> int:
+    made += more
     if made > LARGEST_EPOCH:
         raise ProtocolError(f"at most {LARGEST_EPOCH} transfers can be made in one session")
     return made
