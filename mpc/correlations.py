@@ -194,7 +194,7 @@ KINDS: tuple[type[Row] | type[Matrices], ...] = (Triples, Ands, Squares, Bits, M
 
 def numbered(kind: Kind) -> tuple[int, ...]:
     """The number of the kind, and three dimensions, 0 those that it has not."""
-    return KINDS.index(type(kind)), *kind.dimensions, *[0] * (3 - len(kind.dimensions))  # type: ignore[arg-type]
+    return KINDS.index(type(kind)), *kind.dimensions, *[0] * (3 - len(kind.dimensions))
 
 
 def of_number(number: int, *numbers: int) -> Kind:

@@ -3,6 +3,7 @@ multiplied with what is a `Factor`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -66,7 +67,8 @@ class Elementwise:
         return list(blocks(len(self.factor), BLOCK)) if len(self.factor) else []
 
     def words(self, block: slice) -> int:
-        return (block.stop - block.start) * self.product.words
+        count: int = block.stop - block.start
+        return count * self.product.words
 
     def choices(self, block: slice) -> Words:
         return self.product.choices(self.factor[block])
@@ -104,16 +106,16 @@ def crossed(
         for i, factor in sending.items():
             for block in factor.blocks[step - 1 : step]:
                 end = links[i][1]
-                keys = end.extend(_message(ctx, i, tag, end, factor.words(block)))
-                for corrections in factor.send(end, keys, block):
+                message = _message(ctx, i, tag, end, factor.words(block))
+                for corrections in factor.send(end, end.extend(message), block):
                     ctx.send_bytes(i, tag, corrections)
         if step < 2:
             continue
         for i, factor in choosing.items():
             for block in factor.blocks[step - 2 : step - 1]:
-                keys = kept.pop((i, step - 2))
+                receive = partial(ctx.receive_bytes, i, tag)
                 try:
-                    factor.choose(links[i][0], keys, block, lambda size, i=i: ctx.receive_bytes(i, tag, size))
+                    factor.choose(links[i][0], kept.pop((i, step - 2)), block, receive)
                 except ValueError as error:
                     raise PeerError(i, f"a message of no meaning at {tag}: {error}") from None
     ctx.measured += Cost(rounds=2 if last else 0)

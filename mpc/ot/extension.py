@@ -42,21 +42,33 @@ class _Hash:
     def __init__(self, epoch: bytes) -> None:
         key = derive(epoch, "hash")[:SEED]
         self._aes = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
+        self._buffers = [np.empty(0, np.uint8)] * 3
 
     def encrypted(self, rows: Words) -> Words:
         """AES of each row (n, 2). H is that plus the row."""
-        out = np.empty(rows.nbytes + SEED, np.uint8)  # the library asks for a block more
-        self._aes.update_into(rows.reshape(-1).view(np.uint8).data, out.data)
-        return out[: rows.nbytes].view(np.uint64).reshape(rows.shape)
+        return self._into(np.empty(rows.nbytes + SEED, np.uint8), rows)
 
-    def expanded(self, encrypted: Words, first: int, count: int) -> Words:
+    def expanded(self, encrypted: Words, first: int, count: int, buffer: int) -> Words:
         """Blocks `first` to `first + count` of the long key of each row (n, 2 * count), from y, the row's AES (n, 2): block l
-        is AES(y + l) + y, the tweakable hash. [GKWY20 7.4]"""
-        blocks = np.empty((len(encrypted), 2 * count), np.uint64)
-        kernels.tweak(encrypted, first, blocks)
-        blocks = self.encrypted(blocks)
+        is AES(y + l) + y, the tweakable hash. [GKWY20 7.4]
+
+        They stand in the buffer of this number until the next call with the same: fresh memory takes the system longer to
+        hand out than AES to fill.
+        """
+        size = encrypted.nbytes * count + SEED
+        for number in (0, 1 + buffer):
+            if self._buffers[number].size < size:
+                self._buffers[number] = np.empty(size, np.uint8)
+        tweaked = self._buffers[0][: size - SEED].view(np.uint64).reshape(len(encrypted), 2 * count)
+        kernels.tweak(encrypted, first, tweaked)
+        blocks = self._into(self._buffers[1 + buffer], tweaked)
         kernels.whiten(encrypted, blocks)
         return blocks
+
+    def _into(self, out: NDArray[np.uint8], rows: Words) -> Words:
+        """`out` has room for a block more: the library asks for it."""
+        self._aes.update_into(rows.reshape(-1).view(np.uint8).data, out.data)
+        return out[: rows.nbytes].view(np.uint64).reshape(rows.shape)
 
 
 class _Leaves:
@@ -109,10 +121,11 @@ class Chooser:
         return f"<chooser, {self._made} transfers made>"
 
     def expanded(self, encrypted: Words, first: int, count: int) -> Words:
-        """Long keys in the place of keys of 128 bits, (n, 2 * count): of each, blocks `first` to `first + count`, from the
-        AES of its row (n, 2) as `extend` gives it. A key is used in one of the two ways alone; a block counts as a transfer."""
+        """Long keys in the place of keys of 128 bits, (n, 2 * count), which the next call overwrites: of each, blocks `first`
+        to `first + count`, from the AES of its row (n, 2) as `extend` gives it. A key is used in one of the two ways alone; a
+        block counts as a transfer."""
         self._made = _counted(self._made, len(encrypted) * count)
-        return self._hash.expanded(encrypted, first, count)
+        return self._hash.expanded(encrypted, first, count, 0)
 
     def extend(self, choices: Words) -> tuple[Words, Words, Words]:
         """64 transfers for each word of `choices`. What to send, (128 / k, words), and for each transfer a row and its
@@ -144,11 +157,10 @@ class Sender:
     def __repr__(self) -> str:
         return f"<sender, {self._made} transfers made>"
 
-    def expanded(self, encrypted: Words, first: int, count: int) -> Words:
-        """Long keys in the place of keys of 128 bits, (n, 2 * count): of each, blocks `first` to `first + count`, from the
-        AES of its row (n, 2) as `extend` gives it. A key is used in one of the two ways alone; a block counts as a transfer."""
+    def expanded(self, encrypted: Words, others: Words, first: int, count: int) -> tuple[Words, Words]:
+        """As the chooser's, for both keys of each transfer."""
         self._made = _counted(self._made, len(encrypted) * count)
-        return self._hash.expanded(encrypted, first, count)
+        return self._hash.expanded(encrypted, first, count, 0), self._hash.expanded(others, first, count, 1)
 
     def message_words(self, words: int) -> int:
         """How many words a chooser's message for `words` words of choices has."""

@@ -152,29 +152,30 @@ class Outer:
         return found
 
     def words(self, block: slice) -> int:
-        return (block.stop - block.start) * self.product.words
+        count: int = block.stop - block.start
+        return count * self.product.words
 
     def choices(self, block: slice) -> Words:
         start = block.start % self.numbers.size
         return self.product.choices(self.numbers.reshape(-1)[start : start + block.stop - block.start])
 
     def send(self, end: Sender, keys: tuple[Words, Words, Words, Words], block: slice) -> Iterator[Payload]:
-        for q, p, elements, rows, first in self._parts(block):
-            count = -(-(elements.stop - elements.start) // self.product.per_block)
-            m0, m1 = end.expanded(keys[1][rows], first, count), end.expanded(keys[3][rows], first, count)
-            share, corrections = self.product.sender(m0, m1, self.vectors[p, elements])
-            self.out[q, elements] = self.algebra.add(self.out[q, elements], share)
+        for q, p, columns, rows, first in self._parts(block):
+            count = -(-(columns.stop - columns.start) // self.product.per_block)
+            m0, m1 = end.expanded(keys[1][rows], keys[3][rows], first, count)
+            share, corrections = self.product.sender(m0, m1, self.vectors[p, columns])
+            self.out[q, columns] = self.algebra.add(self.out[q, columns], share)
             yield corrections
 
     def choose(
         self, end: Chooser, keys: tuple[Words, Words], block: slice, receive: Callable[[int], Payload]
     ) -> None:
-        for q, p, elements, rows, first in self._parts(block):
-            length = elements.stop - elements.start
+        for q, p, columns, rows, first in self._parts(block):
+            length = columns.stop - columns.start
             m = end.expanded(keys[1][rows], first, -(-length // self.product.per_block))
             raw = receive((p.stop - p.start) * length * self.product.corrected)
             share = self.product.chooser(m, self.numbers[q, p], length, raw)
-            self.out[q, elements] = self.algebra.add(self.out[q, elements], share)
+            self.out[q, columns] = self.algebra.add(self.out[q, columns], share)
 
     def _parts(self, block: slice) -> Iterator[tuple[int, slice, slice, slice, int]]:
         """What of a block is made at once: the row q of the numbers, a slice of p, one of the vectors' elements, that of the
@@ -187,8 +188,8 @@ class Outer:
             q, p = divmod(start, k)
             some = min(max(1, PART // length), k - p, stop - start)
             for piece in blocks(length, PART):
-                elements = slice(slab.start + piece.start, slab.start + piece.stop)
-                yield q, slice(p, p + some), elements, slice(each * at, each * (at + some)), piece.start // self.product.per_block
+                columns = slice(slab.start + piece.start, slab.start + piece.stop)
+                yield q, slice(p, p + some), columns, slice(each * at, each * (at + some)), piece.start // self.product.per_block
             at, start = at + some, start + some
 
 
@@ -204,7 +205,7 @@ def _slabs(product: VectorProduct, length: int) -> list[slice]:
 def bytes_of_matrices(product: VectorProduct, kind: Matrices) -> int:
     """What a contributor sends to a peer for matrix triples: as the chooser of one product and the sender of another."""
     long, short = max(kind.m, kind.n), min(kind.m, kind.n)
-    messages = len(_slabs(product, long)) * kind.k * short * bytes_chosen(product)
+    messages = len(_slabs(product, long)) * kind.k * short * bytes_chosen(product.words)
     return messages + kind.m * kind.k * kind.n * product.corrected
 
 

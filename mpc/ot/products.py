@@ -45,14 +45,14 @@ class Product(Protocol):
         ...
 
 
-def bytes_chosen(product: Product) -> int:
-    """What the chooser sends for an element; the sender sends the corrections."""
-    return 8 * (COUNT // K) * product.words
+def bytes_chosen(words: int) -> int:
+    """What a chooser sends for so many words of choices; the sender sends the corrections."""
+    return 8 * (COUNT // K) * words
 
 
 def bytes_each_way(product: Product) -> int:
     """What a party sends to a peer for an element, where each is the sender of one product and the chooser of another."""
-    return bytes_chosen(product) + product.corrected
+    return bytes_chosen(product.words) + product.corrected
 
 
 @dataclass(frozen=True, slots=True)

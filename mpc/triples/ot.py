@@ -19,7 +19,19 @@ import numpy as np
 from mpc.algebra import Algebra, Array, Shape
 from mpc.algebra.words import WORDS
 from mpc.context import Context
-from mpc.correlations import Bits, Kind, Masks, Matrices, Squares, Triples, bit_length, check, joined, matrix_product, unpacked
+from mpc.correlations import (
+    Bits,
+    Kind,
+    Masks,
+    Matrices,
+    Squares,
+    Triples,
+    bit_length,
+    check,
+    joined,
+    matrix_product,
+    unpacked,
+)
 from mpc.cost import Cost
 from mpc.dealing import deal, deal_cost
 from mpc.errors import ProtocolError
@@ -260,9 +272,9 @@ def _piece_cost(scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
         product, first = product_over(algebra), _first_half(kind.count)
         second = kind.count - first
         chosen, sent = above * second + below * first, above * first + below * second
-        return cost + Cost(2, chosen * bytes_chosen(product) + sent * product.corrected)
+        return cost + Cost(2, bytes_chosen(chosen * product.words) + sent * product.corrected)
     if isinstance(kind, Matrices):
         return cost + Cost(2, (below + above) * bytes_of_matrices(vector_product_over(algebra), kind))
     bit, words = OneBit(algebra), prod(kind.drawn(scheme)[0].shape)
     steps = above + (me > 0)
-    return cost + Cost(2 * steps, words * (below * bytes_chosen(bit) + above * bit.corrected))
+    return cost + Cost(2 * steps, below * bytes_chosen(words) + above * words * bit.corrected)
