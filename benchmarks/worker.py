@@ -23,6 +23,7 @@ from benchmarks.measure import peak_mb
 from mpc.algebra import Shape
 from mpc.channel import Channel, Payload, Tag
 from mpc.context import Context
+from mpc.correlations import Kind
 from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
@@ -38,7 +39,7 @@ class Preloaded:
 
     def __init__(self, ctx: Context, count: int) -> None:
         assert ctx.triples is not None
-        self.name = ctx.triples.name
+        self._source, self.name = ctx.triples, ctx.triples.name
         self._all = ctx.triples.take(ctx, (count,))
         self._next = 0
 
@@ -53,6 +54,12 @@ class Preloaded:
 
     def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
         return Cost(triples=count)
+
+    def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
+        return self._source.make(ctx, kind)
+
+    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+        return self._source.cost_of(scheme, me, kind)
 
 
 class Counting:

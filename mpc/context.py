@@ -3,12 +3,13 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from mpc.algebra import Array, Shape
 from mpc.channel import Channel, Payload, Tag
+from mpc.correlations import Kind
 from mpc.cost import Cost
 from mpc.errors import PeerError, ProtocolError
 from mpc.randomness import Stream, derive
@@ -38,7 +39,8 @@ def _numbered(last: dict[PartyId, Tag], peer: PartyId, tag: Tag) -> Tag:
 
 
 class TripleSource(Protocol):
-    """Where random multiplication triples a * b = c come from (mpc/triples, one source a file)."""
+    """Where random multiplication triples a * b = c, and other correlations (mpc/correlations.py), come from (mpc/triples,
+    one source a file). Under `ctx.under(boolean(scheme))` the triples are of words: c = a & b."""
 
     @property
     def name(self) -> str: ...
@@ -54,6 +56,14 @@ class TripleSource(Protocol):
 
     def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
         """What one `request` of `count` triples, and taking them, costs party `me`."""
+        ...
+
+    def make(self, ctx: "Context", kind: Kind) -> tuple[Share, ...]:
+        """Fresh shares of all parts of `kind`. All parties must ask for the same."""
+        ...
+
+    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+        """What `make` costs party `me`."""
         ...
 
 
@@ -89,6 +99,11 @@ class Context:
     @property
     def parties(self) -> int:
         return self.scheme.parties
+
+    def under(self, scheme: Scheme) -> "Context":
+        """The same session under another scheme of the same parties: for bits beside numbers, say. Channel, keys, steps and
+        measured cost are the same."""
+        return _Under(self, scheme)
 
     def check(self, share: Share) -> None:
         """ProtocolError unless `share` is one of this party, under this session's scheme."""
@@ -199,3 +214,18 @@ class Context:
             send_next()
             yield block, parts
         self.measured += Cost(rounds=1)
+
+
+class _Under(Context):
+    """All but the scheme is of the context it stands for."""
+
+    def __init__(self, of: Context, scheme: Scheme) -> None:
+        if scheme.parties != of.parties:
+            raise ProtocolError(f"a scheme of {scheme.parties} parties in a session of {of.parties}")
+        self.__dict__.update(_of=of, scheme=scheme)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_of"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__dict__["_of"], name, value)

@@ -48,6 +48,12 @@ PAPERS: dict[str, Paper] = {
         "Biometrika 26(4)",
         1934,
     ),
+    "EGKRS20": Paper(
+        "Daniel Escudero, Satrajit Ghosh, Marcel Keller, Rahul Rachuri, Peter Scholl",
+        "Improved Primitives for MPC over Mixed Arithmetic-Binary Circuits",
+        "CRYPTO 2020, LNCS 12171, ePrint 2020/338",
+        2020,
+    ),
     "GKWY20": Paper(
         "Chun Guo, Jonathan Katz, Xiao Wang, Yu Yu",
         "Efficient and Secure Multiparty Computation from Fixed-Key Block Ciphers",
@@ -97,12 +103,24 @@ PAPERS: dict[str, Paper] = {
         "CRYPTO 2017, LNCS 10402",
         2017,
     ),
+    "MZ17": Paper(
+        "Payman Mohassel, Yupeng Zhang",
+        "SecureML: A System for Scalable Privacy-Preserving Machine Learning",
+        "IEEE S&P 2017, ePrint 2017/396",
+        2017,
+    ),
     "Mironov17": Paper("Ilya Mironov", "Rényi Differential Privacy", "IEEE CSF 2017", 2017),
     "QYL13": Paper(
         "Wahbeh Qardaji, Weining Yang, Ninghui Li",
         "Understanding Hierarchical Methods for Differentially Private Histograms",
         "Proceedings of the VLDB Endowment 6(14)",
         2013,
+    ),
+    "RW19": Paper(
+        "Dragos Rotaru, Tim Wood",
+        "MArBled Circuits: Mixing Arithmetic and Boolean Circuits with Active Security",
+        "INDOCRYPT 2019, LNCS 11898, ePrint 2019/207",
+        2019,
     ),
     "Roy22": Paper(
         "Lawrence Roy",

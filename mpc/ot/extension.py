@@ -41,11 +41,34 @@ def _fixed_key(epoch: bytes, label: str) -> CipherContext:
     return Cipher(algorithms.AES(derive(epoch, label)[:SEED]), modes.ECB()).encryptor()
 
 
-def _encrypted(aes: CipherContext, words: Words) -> Words:
-    """AES of each block of two words."""
-    out = np.empty(words.nbytes + SEED, np.uint8)  # the library asks for a block more
+def _encrypted(aes: CipherContext, words: Words, out: NDArray[np.uint8] | None = None) -> Words:
+    """AES of each block of two words; in `out`, if given, which has room for a block more: the library asks for it."""
+    if out is None:
+        out = np.empty(words.nbytes + SEED, np.uint8)
     aes.update_into(words.reshape(-1).view(np.uint8).data, out.data)
     return out[: words.nbytes].view(np.uint64).reshape(words.shape)
+
+
+class _Long:
+    """Long keys: block l of the one of row x is AES(y + l) + y, with y = AES(p(x)), the tweakable hash. [GKWY20]
+
+    They stand in buffers that are kept: fresh memory takes the system longer to hand out than AES to fill.
+    """
+
+    def __init__(self, aes: CipherContext) -> None:
+        self._aes, self._buffers = aes, [np.empty(0, np.uint8)] * 3
+
+    def expanded(self, encrypted: Words, first: int, count: int, buffer: int) -> Words:
+        """Blocks `first` to `first + count` for each y (n, 2): (n, 2 * count), until the next call with the same buffer."""
+        size = encrypted.nbytes * count + SEED
+        for number in (0, 1 + buffer):
+            if self._buffers[number].size < size:
+                self._buffers[number] = np.empty(size, np.uint8)
+        tweaked = self._buffers[0][: size - SEED].view(np.uint64).reshape(len(encrypted), 2 * count)
+        kernels.tweak(encrypted, first, tweaked)
+        blocks = _encrypted(self._aes, tweaked, self._buffers[1 + buffer])
+        kernels.whiten(encrypted, blocks)
+        return blocks
 
 
 class _Leaves:
@@ -95,14 +118,22 @@ class Chooser:
         self.setup, seeds = _grow(pairs, epoch, k)
         """What the sender has to be given before the first block."""
         self._leaves, self._aes, self._made = _Leaves(seeds, epoch), _fixed_key(epoch, "hash"), 0
+        self._long = _Long(self._aes)
 
     def __repr__(self) -> str:
         return f"<chooser, {self._made} transfers made>"
 
+    def expanded(self, encrypted: Words, first: int, count: int) -> Words:
+        """Long keys in the place of keys of 128 bits, (n, 2 * count), which the next call overwrites: of each, blocks `first`
+        to `first + count`, from the AES of its row (n, 2) as `extend` gives it. A key is used in one of the two ways alone; a
+        block counts as a transfer."""
+        self._made = _counted(self._made, len(encrypted) * count)
+        return self._long.expanded(encrypted, first, count, 0)
+
     def extend(self, choices: Words) -> tuple[Words, Words, Words]:
         """64 transfers for each word of `choices`. What to send, (128 / k, words), and for each transfer a row under p and its
         AES, (64 * words, 2) each: their sum is the key chosen."""
-        self._made = _counted(self._made, choices.size)
+        self._made = _counted(self._made, 64 * choices.size)
         columns, totals = self._leaves.columns(choices.size)
         message = np.bitwise_xor(totals, choices)
         rows = np.empty((64 * choices.size, 2), np.uint64)
@@ -119,6 +150,7 @@ class Sender:
     ) -> None:
         alphas, seeds = _grow_punctured(choices, chosen, setup, epoch, k)
         self._leaves, self._aes, self._made = _Leaves(seeds, epoch), _fixed_key(epoch, "hash"), 0
+        self._long = _Long(self._aes)
         bits = np.array([alpha >> b & 1 for alpha in alphas for b in range(k)], np.uint8)
         self._columns = np.flatnonzero(bits)
         low, high = (int.from_bytes(np.packbits(half, bitorder="little").tobytes(), "little") for half in (bits[:64], bits[64:]))
@@ -128,6 +160,11 @@ class Sender:
     def __repr__(self) -> str:
         return f"<sender, {self._made} transfers made>"
 
+    def expanded(self, encrypted: Words, others: Words, first: int, count: int) -> tuple[Words, Words]:
+        """As the chooser's, for both keys of each transfer."""
+        self._made = _counted(self._made, len(encrypted) * count)
+        return self._long.expanded(encrypted, first, count, 0), self._long.expanded(others, first, count, 1)
+
     def message_words(self, words: int) -> int:
         """How many words a chooser's message for `words` words of choices has."""
         return COUNT // self._k * words
@@ -136,7 +173,7 @@ class Sender:
         """From the chooser's message (128 / k, words): a row and its AES for the key number 0 of each transfer, and the
         same for number 1, (64 * words, 2) each."""
         words = message.shape[1]
-        self._made = _counted(self._made, words)
+        self._made = _counted(self._made, 64 * words)
         columns, _ = self._leaves.columns(words)
         for column in self._columns:
             columns[column, :words] ^= message[column // self._k]
@@ -145,8 +182,8 @@ class Sender:
         return rows, _encrypted(self._aes, rows), others, _encrypted(self._aes, others)
 
 
-def _counted(made: int, words: int) -> int:
-    made += 64 * words
+def _counted(made: int, more: int) -> int:
+    made += more
     if made > LARGEST_EPOCH:
         raise ProtocolError(f"at most {LARGEST_EPOCH} transfers can be made in one session")
     return made

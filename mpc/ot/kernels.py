@@ -127,6 +127,26 @@ def rows(columns: Any, words: Any, d0: Any, d1: Any, out: Any, other: Any) -> No
                     more[row, 1] = to[row, 1] ^ d1
 
 
+@numba.njit("void(uint64[:,::1], int64, uint64[:,::1])", cache=True, nogil=True)
+def tweak(keys: Any, first: Any, blocks: Any) -> None:
+    """blocks (n, 2 * count): block l of row j is keys[j] + (first + l, 0)."""
+    for j in range(len(keys)):
+        low, high = keys[j, 0], keys[j, 1]
+        for l in range(blocks.shape[1] // 2):  # noqa: E741
+            blocks[j, 2 * l] = low ^ np.uint64(first + l)
+            blocks[j, 2 * l + 1] = high
+
+
+@numba.njit("void(uint64[:,::1], uint64[:,::1])", cache=True, nogil=True)
+def whiten(keys: Any, blocks: Any) -> None:
+    """Adds keys[j] to each block of row j."""
+    for j in range(len(keys)):
+        low, high = keys[j, 0], keys[j, 1]
+        for l in range(blocks.shape[1] // 2):  # noqa: E741
+            blocks[j, 2 * l] ^= low
+            blocks[j, 2 * l + 1] ^= high
+
+
 # Products. The transfers of word t are 64 t to 64 t + 63, one for each bit of the chooser's word b[t]. The sender's keys
 # are x0 + y0 and x1 + y1, the chooser's x + y, of which the low words are used. With m0, m1 the keys of bit i, the sender
 # corrects by m0 - m1 + a: the chooser has m0 or m0 + a. Weighted with 2^i that adds up to a b, less what the sender keeps.
@@ -214,3 +234,80 @@ def choose_words(x: Any, y: Any, b: Any, corrections: Any, had: Any) -> None:
         for i in range(64):
             m |= ((x[64 * t + i, 0] ^ y[64 * t + i, 0]) & _1) << np.uint64(i)
         had[t] = m ^ corrections[t, 0] & b[t]
+
+
+# Products of vectors and numbers, added up over t: of the sender's vectors a (t, m) and the chooser's words b (t,). The keys
+# m0 and m1, or m, are (64 t, m) or more; the corrections are in the same words as above, (33 or 61, t, m).
+
+_SEND_VECTORS = numba.void(_ROWS, _ROWS, _ROWS, _VECTOR, numba.uint64[:, :, ::1])
+_CHOOSE_VECTORS = numba.void(_ROWS, _WORDS, numba.uint64[:, :, ::1], _VECTOR)
+
+
+@numba.njit(_SEND_VECTORS, cache=True, nogil=True)
+def send_ring_vectors(m0: Any, m1: Any, a: Any, kept: Any, corrections: Any) -> None:
+    kept[:] = 0
+    for t in range(len(a)):
+        first, vector = 64 * t, a[t]
+        p0, p1, out = m0[first], m1[first], corrections[0, t]
+        for j in range(vector.size):
+            kept[j] -= p0[j]
+            out[j] = p0[j] - p1[j] + vector[j]
+        for i in range(1, 33):
+            shift = np.uint64(i)
+            up, mask = _64 - shift, (_1 << shift) - _1
+            p0, p1, q0, q1 = m0[first + i], m1[first + i], m0[first + 64 - i], m1[first + 64 - i]
+            out, once_more = corrections[i, t], np.uint64(i != 32)
+            for j in range(vector.size):
+                kept[j] -= (p0[j] << shift) + (q0[j] << up) * once_more
+                out[j] = (p0[j] - p1[j] + vector[j]) << shift | (q0[j] - q1[j] + vector[j]) & mask
+
+
+@numba.njit(_CHOOSE_VECTORS, cache=True, nogil=True)
+def choose_ring_vectors(m: Any, b: Any, corrections: Any, had: Any) -> None:
+    had[:] = 0
+    for t in range(b.size):
+        first, bits = 64 * t, b[t]
+        p, given, chosen = m[first], corrections[0, t], _0 - (bits & _1)
+        for j in range(had.size):
+            had[j] += p[j] + (given[j] & chosen)
+        for i in range(1, 33):
+            shift = np.uint64(i)
+            up, mask = _64 - shift, (_1 << shift) - _1
+            once_more = np.uint64(i != 32)
+            high, low = _0 - (bits >> shift & _1), (_0 - (bits >> up & _1)) * once_more
+            p, q, given = m[first + i], m[first + 64 - i], corrections[i, t]
+            for j in range(had.size):
+                had[j] += (p[j] << shift) + (q[j] << up) * once_more
+                had[j] += (given[j] & ~mask & high) + ((given[j] & mask & low) << up)
+
+
+@numba.njit(_SEND_VECTORS, cache=True, nogil=True)
+def send_field_vectors(m0: Any, m1: Any, a: Any, kept: Any, corrections: Any) -> None:
+    kept[:] = 0
+    total = np.empty_like(kept)
+    for t in range(len(a)):
+        vector = a[t]
+        total[:] = 0
+        for i in range(60, -1, -1):
+            p0, p1, out = m0[64 * t + i], m1[64 * t + i], corrections[i, t]
+            for j in range(vector.size):
+                x0, x1 = _once(p0[j] & _P), _once(p1[j] & _P)
+                total[j] = _once(_once(total[j] + total[j]) + x0)
+                out[j] = _once(_once(x0 + (_P - x1)) + vector[j])
+        for j in range(vector.size):
+            kept[j] = _once(kept[j] + (_P - total[j]))
+
+
+@numba.njit(_CHOOSE_VECTORS, cache=True, nogil=True)
+def choose_field_vectors(m: Any, b: Any, corrections: Any, had: Any) -> None:
+    had[:] = 0
+    total = np.empty_like(had)
+    for t in range(b.size):
+        total[:] = 0
+        for i in range(60, -1, -1):
+            p, given, chosen = m[64 * t + i], corrections[i, t], _0 - (b[t] >> np.uint64(i) & _1)
+            for j in range(had.size):
+                x = _once(_once(p[j] & _P) + (given[j] & chosen))
+                total[j] = _once(_once(total[j] + total[j]) + x)
+        for j in range(had.size):
+            had[j] = _once(had[j] + total[j])

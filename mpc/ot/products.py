@@ -12,6 +12,7 @@ from mpc.algebra.field import FIELD
 from mpc.algebra.ring import RING
 from mpc.algebra.words import WORDS
 from mpc.channel import Payload
+from mpc.correlations import unpacked
 from mpc.errors import ProtocolError
 from mpc.ot import kernels
 from mpc.ot.base import COUNT
@@ -44,9 +45,14 @@ class Product(Protocol):
         ...
 
 
+def bytes_chosen(words: int) -> int:
+    """What a chooser sends for so many words of choices; the sender sends the corrections."""
+    return 8 * (COUNT // K) * words
+
+
 def bytes_each_way(product: Product) -> int:
-    """What a party sends to a peer for an element: a message as chooser, and corrections as sender."""
-    return 8 * (COUNT // K) * product.words + product.corrected
+    """What a party sends to a peer for an element, where each is the sender of one product and the chooser of another."""
+    return bytes_chosen(product.words) + product.corrected
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +111,62 @@ class Wide:
     def sender(self, keys: tuple[Words, Words, Words, Words], a: Array) -> tuple[Array, bytes]:
         m0, m1 = self._pads(*keys[:2]), self._pads(*keys[2:])
         corrections = self.algebra.add(self.algebra.subtract(m0, m1), np.broadcast_to(a[:, None], m0.shape))
-        kept = self._weighted(m0)
+        kept = self.weighted(m0)
         return self.algebra.subtract(kept - kept, kept), bytes(self.algebra.to_bytes(corrections))
 
     def chooser(self, keys: tuple[Words, Words], b: Array, corrections: Payload) -> Array:
         m = self._pads(*keys)
-        chosen = np.unpackbits(self.choices(b).view(np.uint8), bitorder="little").astype(bool).reshape(m.shape)
-        had = self.algebra.add(m, np.where(chosen, self.algebra.from_bytes(corrections, m.shape), 0))
-        return self._weighted(had)
+        had = self.algebra.add(m, np.where(self.bits(b), self.algebra.from_bytes(corrections, m.shape), 0))
+        return self.weighted(had)
+
+    def bits(self, b: Array) -> Array:
+        """The choices, (t, 128)."""
+        return unpacked(self.choices(b)).reshape(-1, 128).astype(bool)
 
     def _pads(self, rows: Words, encrypted: Words) -> Array:
-        """An element from each key of 128 bits: 2^-126 from uniform or less."""
-        both = (rows ^ encrypted).astype(object)
-        return np.asarray((both[:, 0] + (both[:, 1] << 64)) % self.algebra.modulus).reshape(-1, 128)
+        return elements(self.algebra, rows ^ encrypted).reshape(-1, 128)
 
-    def _weighted(self, bits: Array) -> Array:
-        return np.asarray(bits @ np.array([1 << i for i in range(128)], object) % self.algebra.modulus, object)
+    def weighted(self, x: Array) -> Array:
+        """The sum of 2^i x[t, i], for each t."""
+        return np.asarray(x @ np.array([1 << i for i in range(128)], object) % self.algebra.modulus, object)
+
+
+@dataclass(frozen=True, slots=True)
+class OneBit:
+    """Elements times bits, 64 of each an item: the sender's are elements (t, 64), the chooser's words of bits (t,); one
+    transfer and one element of correction each."""
+
+    algebra: Algebra
+    words = 1
+
+    @property
+    def corrected(self) -> int:
+        return 64 * self.algebra.element_bytes
+
+    def choices(self, b: Array) -> Words:
+        return b
+
+    def sender(self, keys: tuple[Words, Words, Words, Words], a: Array) -> tuple[Array, bytes]:
+        m0, m1 = self._pads(*keys[:2]), self._pads(*keys[2:])
+        corrections = self.algebra.add(self.algebra.subtract(m0, m1), a)
+        return self.algebra.subtract(m0 - m0, m0), bytes(self.algebra.to_bytes(corrections))
+
+    def chooser(self, keys: tuple[Words, Words], b: Array, corrections: Payload) -> Array:
+        had = self.algebra.from_bytes(corrections, (b.size, 64))
+        return self.algebra.add(self._pads(*keys), np.where(unpacked(b).astype(bool), had, had - had))
+
+    def _pads(self, rows: Words, encrypted: Words) -> Array:
+        return elements(self.algebra, rows ^ encrypted).reshape(-1, 64)
+
+
+def elements(algebra: Algebra, keys: Words) -> Array:
+    """An element from each key of 128 bits (t, 2): 2^-60 from uniform or less."""
+    if algebra.modulus == 1 << 64:
+        return keys[:, 0]
+    if algebra.modulus < 1 << 64:
+        return keys[:, 0] % np.uint64(algebra.modulus)
+    both = keys.astype(object)
+    return np.asarray((both[:, 0] + (both[:, 1] << 64)) % algebra.modulus)
 
 
 _32 = np.uint64(32)

@@ -6,23 +6,26 @@ from functools import reduce
 
 from mpc.algebra import Algebra, Array
 from mpc.algebra.ring import RING
-from mpc.schemes import PartyId
+from mpc.algebra.words import WORDS
+from mpc.schemes import PartyId, Scheme
 
 
 @dataclass(frozen=True, slots=True)
 class Additive:
+    """`privacy_threshold` may be lower than the sharing gives: then so is that of the session, and what the parties make
+    for it among themselves (mpc/triples/ot.py) need not be better."""
+
     parties: int
     algebra: Algebra = RING
+    privacy_threshold: int = -1  # parties - 1
     name = "additive"
     product_weights = None
 
     def __post_init__(self) -> None:
         if self.parties < 2:
             raise ValueError("additive sharing needs at least 2 parties")
-
-    @property
-    def privacy_threshold(self) -> int:
-        return self.parties - 1
+        if self.privacy_threshold == -1:
+            object.__setattr__(self, "privacy_threshold", self.parties - 1)
 
     def seeded(self, *, owner: PartyId | None = None, random: bool = False) -> tuple[PartyId, ...]:
         return tuple(i for i in range(self.parties) if random or i != (owner or 0))
@@ -39,3 +42,8 @@ class Additive:
 
     def constant(self, c: Array, me: PartyId) -> Array:
         return c if me == 0 else self.algebra.subtract(c, c)
+
+
+def boolean(scheme: Scheme) -> Additive:
+    """How words of 64 bits are shared in a session under `scheme`: each is the XOR of all parties' shares."""
+    return Additive(scheme.parties, WORDS, scheme.privacy_threshold)

@@ -1,125 +1,125 @@
-"""Triples from a dealer: a node that holds no data, sees no online traffic, and colludes with no company.
+"""Triples and other correlations from a dealer: a node that holds no data, sees no online traffic, and colludes with no company.
 
 The dealer and each party share a random stream, which fixes most shares; only what it leaves open travels. With
-additive shares that is c for party 0: 8 bytes a triple in all. With Shamir shares of degree t the streams fix t + 1
-shares of a and b and t of c, so a party beyond those gets one element for each.
+additive shares that is what follows from the random parts, for party 0: of a triple c, 8 bytes in all. With Shamir shares of
+degree t the streams fix t + 1 shares of a and b and t of c, so a party beyond those gets one element for each.
 """
 
 import itertools
+import struct
 from collections import deque
-from collections.abc import Mapping
 from math import prod
 
-import numpy as np
-
-from mpc.algebra import Array, Shape
+from mpc.algebra import Shape
 from mpc.channel import SessionEnded, Tag
-from mpc.context import Context, blocks
+from mpc.context import BLOCK, Context
+from mpc.correlations import LARGEST_REQUEST, Kind, Triples, check, joined, numbered, of_number, shared, triples
 from mpc.cost import Cost
 from mpc.errors import PeerError, ProtocolError
 from mpc.schemes import DEALER, PartyId, Scheme
 from mpc.share import Share
+from mpc.triples.pool import Pool
 
-LARGEST_REQUEST = 1 << 24
+__all__ = ["LARGEST_REQUEST", "OPERATION", "DealerTriples", "deal"]
+
 OPERATION = "triples"
-
-
-def _drawn(scheme: Scheme) -> tuple[tuple[PartyId, ...], ...]:
-    """For a, b and c: the parties whose share comes from their stream with the dealer."""
-    return scheme.seeded(random=True), scheme.seeded(random=True), scheme.seeded()
+_REQUEST = struct.Struct("<4Q")
+"""The number of the kind, and its dimensions, those that it has not 0."""
 
 
 class DealerTriples:
-    """A party's end. A request is one exchange with the dealer: one element up, the corrections down, block by block."""
+    """A party's end. A request is one exchange with the dealer: 32 bytes up, the corrections down, block by block. It
+    discloses the kind and the dimensions to the dealer, nothing else."""
 
     name = "dealer"
 
     def __init__(self) -> None:
         self._step = 0
-        self._left = 0  # triples that were asked for and not taken yet
-        self._coming: deque[tuple[Tag, int]] = deque()  # the blocks in which they are dealt
-        self._block: list[Array] = []  # what is left of the one taken from now
+        self._left: dict[Scheme, int] = {}  # triples that were asked for and not taken yet
+        self._pools: dict[Scheme, Pool] = {}  # those of them that have arrived
+        self._coming: deque[tuple[Tag, Scheme, Kind]] = deque()  # in the order in which they are dealt
 
     def request(self, ctx: Context, count: int) -> None:
-        """Discloses the number of triples to the dealer, nothing else."""
-        missing = count - self._left
-        if missing <= 0:
-            return
-        if missing > LARGEST_REQUEST:
-            raise ProtocolError(f"at most {LARGEST_REQUEST} triples can be asked for at once, not {missing}")
-        tag = Tag(self._step, OPERATION)
-        self._step += 1
-        ctx.send(DEALER, tag, ctx.scheme.algebra.encode([missing]))
-        ctx.measured += Cost(rounds=1)
-        self._coming.extend((tag, block.stop - block.start) for block in blocks(missing))
-        self._left += missing
+        missing = count - self._left.get(ctx.scheme, 0)
+        if missing > 0:
+            self._ask(ctx, triples(ctx.scheme, missing))
+            self._left[ctx.scheme] = count
 
     def take(self, ctx: Context, shape: Shape) -> tuple[Share, Share, Share]:
         count = prod(shape)
         if count < 1:
             raise ProtocolError(f"at least 1 triple must be taken, not {count}")
         self.request(ctx, count)
-        self._left -= count
-        parts: list[list[Array]] = []
-        while count:
-            if not self._block or not self._block[0].size:
-                self._block = self._dealt(ctx, *self._coming.popleft())
-            parts.append([x[:count] for x in self._block])
-            self._block = [x[count:] for x in self._block]
-            count -= parts[-1][0].size
-        a, b, c = (np.concatenate(xs) if len(xs) > 1 else xs[0] for xs in zip(*parts, strict=True))
-        return (
-            Share(a.reshape(shape), ctx.scheme, ctx.me),
-            Share(b.reshape(shape), ctx.scheme, ctx.me),
-            Share(c.reshape(shape), ctx.scheme, ctx.me),
-        )
+        self._left[ctx.scheme] -= count
+        pool = self._pools.setdefault(ctx.scheme, Pool())
+        while pool.size < count:
+            self._arrive(ctx)
+        a, b, c = (Share(x.reshape(shape), ctx.scheme, ctx.me) for x in pool.take(count))
+        return a, b, c
 
-    def _dealt(self, ctx: Context, tag: Tag, size: int) -> list[Array]:
-        """a, b and c of a block: each from this party's stream, or from the dealer's corrections."""
-        drawn = _drawn(ctx.scheme)
-        corrections = sum(ctx.me not in parties for parties in drawn)
-        dealt = iter(ctx.receive(DEALER, tag, (corrections, size)) if corrections else ())
-        stream = ctx.stream(DEALER, ctx.me)
-        return [
-            ctx.scheme.algebra.uniform((size,), stream) if ctx.me in parties else next(dealt) for parties in drawn
-        ]
+    def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
+        check(kind, ctx.scheme)
+        if isinstance(kind, Triples):
+            part, *_ = kind.drawn(ctx.scheme)
+            return self.take(ctx.under(part.scheme), part.shape)
+        self._ask(ctx, kind)
+        return joined([piece for _ in range(len(self._coming)) if (piece := self._arrive(ctx))])
+
+    def _ask(self, ctx: Context, kind: Kind) -> None:
+        check(kind, ctx.scheme)
+        tag = Tag(self._step, OPERATION)
+        self._step += 1
+        ctx.send_bytes(DEALER, tag, _REQUEST.pack(*numbered(kind)))
+        ctx.measured += Cost(rounds=1)
+        self._coming.extend((tag, ctx.scheme, piece) for piece in kind.pieces(BLOCK))
+
+    def _arrive(self, ctx: Context) -> list[Share]:
+        """The next piece; nothing where it is of triples, which go to their pool."""
+        tag, scheme, kind = self._coming.popleft()
+        shares = []
+        for parts, random in ((kind.drawn(scheme), True), (kind.following(scheme), False)):
+            for part in parts:
+                if ctx.me in part.scheme.seeded(random=random):
+                    share = part.uniform(ctx.stream(DEALER, ctx.me))
+                else:
+                    share = ctx.under(part.scheme).receive(DEALER, tag, part.shape)
+                shares.append(Share(share, part.scheme, ctx.me))
+        if not isinstance(kind, Triples):
+            return shares
+        self._pools.setdefault(shares[0].scheme, Pool()).put([share.data for share in shares])
+        return []
 
     def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
-        return Cost(rounds=1, bytes=scheme.algebra.element_bytes, triples=count)
+        return self.cost_of(scheme, me, Triples(count)) + Cost(triples=count)
+
+    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+        return Cost(rounds=1, bytes=_REQUEST.size)
 
 
 def deal(ctx: Context) -> None:
     """The dealer's end: answers requests, the same from every party, until the session ends."""
-    scheme = ctx.scheme
-    parties = range(scheme.parties)
+    parties = range(ctx.parties)
     for step in itertools.count():
         tag = Tag(step, OPERATION)
         try:
-            asked = {i: int(scheme.algebra.decode(ctx.receive(i, tag, (1,)))[0]) for i in parties}
+            asked = {i: bytes(ctx.receive_bytes(i, tag, _REQUEST.size)) for i in parties}
         except SessionEnded:
             return
-        if not 0 < asked[0] <= LARGEST_REQUEST:
-            raise PeerError(0, f"between 1 and {LARGEST_REQUEST} triples can be asked for at once")
+        kind = _requested(ctx.scheme, asked[0])
         for i in parties:
             if asked[i] != asked[0]:
-                raise PeerError(i, "out of step: it asked for another number of triples than party 0")
-        for block in blocks(asked[0]):
-            for i, rows in _corrections(ctx, block.stop - block.start).items():
-                ctx.send(i, tag, np.stack(rows))
+                raise PeerError(i, "out of step: it asked for another kind or number of triples than party 0")
+        for piece in kind.pieces(BLOCK):
+            for part, _, rest in shared(piece, ctx.scheme, lambda i, part: part.uniform(ctx.stream(DEALER, i))):
+                for i, share in rest.items():
+                    ctx.under(part.scheme).send(i, tag, share)
 
 
-def _corrections(ctx: Context, count: int) -> Mapping[PartyId, list[Array]]:
-    scheme = ctx.scheme
-    corrections: dict[PartyId, list[Array]] = {}
-
-    def shared(drawn_by: tuple[PartyId, ...], value: Array | None) -> Array:
-        drawn = {i: scheme.algebra.uniform((count,), ctx.stream(DEALER, i)) for i in drawn_by}
-        value, rest = scheme.complete(drawn, value)
-        for i, share in rest.items():
-            corrections.setdefault(i, []).append(share)
-        return value
-
-    for_a, for_b, for_c = _drawn(scheme)
-    a, b = shared(for_a, None), shared(for_b, None)
-    shared(for_c, scheme.algebra.multiply(a, b))
-    return corrections
+def _requested(scheme: Scheme, request: bytes) -> Kind:
+    """PeerError where this is no request, or one for too much."""
+    try:
+        kind = of_number(*_REQUEST.unpack(request))
+        check(kind, scheme)
+    except ProtocolError as error:
+        raise PeerError(0, str(error)) from None
+    return kind

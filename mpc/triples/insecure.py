@@ -1,9 +1,10 @@
 """Triples that everybody could compute: for tests and plaintext runs only. They protect nothing."""
 
-import numpy as np
+from math import prod
 
 from mpc.algebra import Shape
 from mpc.context import Context
+from mpc.correlations import Kind, check, shared, triples
 from mpc.cost import Cost
 from mpc.randomness import Stream
 from mpc.schemes import PartyId, Scheme
@@ -22,18 +23,16 @@ class InsecurePublicTriples:
         pass
 
     def take(self, ctx: Context, shape: Shape) -> tuple[Share, Share, Share]:
-        scheme, count = ctx.scheme, int(np.prod(shape))
-
-        def shares(value: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-            drawn = {i: scheme.algebra.uniform((count,), self._stream) for i in scheme.seeded(random=value is None)}
-            value, rest = scheme.complete(drawn, value)
-            return value, (drawn | rest)[ctx.me]
-
-        a, my_a = shares(None)
-        b, my_b = shares(None)
-        _, my_c = shares(scheme.algebra.multiply(a, b))
-        mine = tuple(Share(x.reshape(shape), scheme, ctx.me) for x in (my_a, my_b, my_c))
-        return mine[0], mine[1], mine[2]
+        a, b, c = (share.reshape(*shape) for share in self.make(ctx, triples(ctx.scheme, prod(shape))))
+        return a, b, c
 
     def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
         return Cost(triples=count)
+
+    def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
+        check(kind, ctx.scheme)
+        dealt = shared(kind, ctx.scheme, lambda _, part: part.uniform(self._stream))
+        return tuple(Share((drawn | rest)[ctx.me], part.scheme, ctx.me) for part, drawn, rest in dealt)
+
+    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+        return Cost()

@@ -1,26 +1,45 @@
-"""Triples that the parties make among themselves, by oblivious transfer: nobody is trusted with them.
+"""Triples, and other correlations, that the parties make among themselves, by oblivious transfer: nobody is trusted with them.
 
-t + 1 parties, as many as never collude all, draw a_i and b_i; a and b are the sums. Each pair of them makes shares of
-a_i b_j and of a_j b_i (mpc/ot), so c is shared additively, too. Additive shares are that already; under another scheme
-each of the t + 1 deals its part of a, b and c to all. A coalition of t sees of the others' parts only keys of transfers it
-did not choose, pads to it, and shares.
+t + 1 parties, the contributors, as many as never collude all, draw a_i and b_i; a and b are the sums. Each pair of them makes
+shares of a_i b_j and of a_j b_i (mpc/ot), so c is shared additively, too. Additive shares are that already; under another
+scheme each of the t + 1 deals its part of a, b and c to all. A coalition of t sees of the others' parts only keys of transfers
+it did not choose, pads to it, and shares.
+
+The other kinds go the same way. A square has one cross product a pair where a triple has two. A matrix product has one for each
+element of the smaller factor and a vector of the other. A random bit is the XOR of one of each contributor, in words as it
+is; as a number it goes from one to the next: R + r - 2 R r, where r, the next one's bit, chooses among what the ones before
+hold of R.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
 
-from mpc.algebra import Array, Shape
-from mpc.channel import Tag
-from mpc.context import Context, blocks
+from mpc.algebra import Algebra, Array, Shape
+from mpc.algebra.words import WORDS
+from mpc.context import Context
+from mpc.correlations import (
+    Bits,
+    Kind,
+    Masks,
+    Matrices,
+    Squares,
+    Triples,
+    bit_length,
+    check,
+    joined,
+    matrix_product,
+    unpacked,
+)
 from mpc.cost import Cost
 from mpc.dealing import deal, deal_cost
-from mpc.errors import PeerError, ProtocolError
+from mpc.errors import ProtocolError
 from mpc.ot.base import ID_BYTES, BaseKeys, base_transfers
-from mpc.ot.extension import Chooser, Sender, Words
-from mpc.ot.products import Product, bytes_each_way, product_over
-from mpc.ot.transfers import BLOCK, received
+from mpc.ot.crossing import Elementwise, crossed
+from mpc.ot.extension import Chooser, Sender
+from mpc.ot.matrices import Outer, bytes_of_matrices, vector_product_over
+from mpc.ot.products import OneBit, bytes_chosen, bytes_each_way, product_over
 from mpc.randomness import Stream, fresh_seed
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
@@ -30,10 +49,9 @@ OPERATION = "triples"
 Links = dict[PartyId, tuple[Chooser, Sender]]
 """Both ends of the extension with each of the other contributors."""
 
-AHEAD = 4
-"""Blocks that are sent before the first is waited for."""
 BATCH = 1 << 18
-"""Triples that are made before the next are begun."""
+"""Triples that are made before the next are begun; of squares as many, of bits 2^20, of masks so many that they have 2^20."""
+_BITS = 1 << 20
 
 
 class ObliviousTriples:
@@ -45,20 +63,21 @@ class ObliviousTriples:
     def __init__(self, keys: Mapping[PartyId, BaseKeys] | None = None) -> None:
         self.keys = dict(keys or {})
         self._links: Links | None = None
-        self._pool = Pool()
+        self._pools: dict[Scheme, Pool] = {}
         self._stream = Stream(fresh_seed())
 
     def request(self, ctx: Context, count: int) -> None:
         """Makes what is missing to `count`, here and now. Discloses nothing."""
-        for batch in self.made(ctx, max(count - self._pool.size, 0)):
-            self._pool.put(batch)
+        pool = self._pools.setdefault(ctx.scheme, Pool())
+        for batch in self.made(ctx, max(count - pool.size, 0)):
+            pool.put(batch)
 
     def take(self, ctx: Context, shape: Shape) -> tuple[Share, Share, Share]:
         count = prod(shape)
         if count < 1:
             raise ProtocolError(f"at least 1 triple must be taken, not {count}")
         self.request(ctx, count)
-        a, b, c = (Share(x.reshape(shape), ctx.scheme, ctx.me) for x in self._pool.take(count))
+        a, b, c = (Share(x.reshape(shape), ctx.scheme, ctx.me) for x in self._pools[ctx.scheme].take(count))
         return a, b, c
 
     def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
@@ -68,44 +87,134 @@ class ObliviousTriples:
             cost += Cost(bytes=(len(contributors) - 1) * count * bytes_each_way(product_over(scheme.algebra)))
         for start in range(0, count, BATCH):
             size = min(BATCH, count - start)
-            cost += Cost(rounds=2 if me in contributors else 0)
+            cost += Cost(rounds=2 if me in contributors and len(contributors) > 1 else 0)
             if len(contributors) < scheme.parties:
                 cost += deal_cost(scheme, me, dict.fromkeys(contributors, (3, size)))
         return cost
 
     def made(self, ctx: Context, count: int) -> Iterator[list[Array]]:
         """`count` triples, this party's shares of a, b and c, in batches. 516 bytes a triple to each of the t peers over
-        Z_2^64, 744 over GF(2^61-1)."""
-        contributors = _contributors(ctx.scheme)
+        Z_2^64, 744 over GF(2^61-1), 264 a word of 64 bits."""
         for start in range(0, count, BATCH):
             size = min(BATCH, count - start)
-            links, tag = self.link(ctx), ctx.tag(OPERATION)  # at all parties, so that their steps keep the same numbers
-            mine = self._additive(ctx, links, tag, size) if ctx.me in contributors else None
-            if len(contributors) == ctx.parties:
-                assert mine is not None
-                yield list(mine)
-                continue
-            parts = deal(ctx, OPERATION, dict.fromkeys(contributors, (3, size)), mine)
-            yield list(ctx.scheme.algebra.combination([1] * len(parts), list(parts.values())))
+            yield list(self._shared(ctx, (3, size), self._triples(ctx, size)))
 
-    def _additive(self, ctx: Context, links: Links, tag: Tag, count: int) -> Array:
-        """This party's part of a, b and c: (3, count)."""
-        algebra = ctx.scheme.algebra
-        made = np.empty((3, count), algebra.encode(0).dtype)
-        made[0], made[1] = algebra.uniform((count,), self._stream), algebra.uniform((count,), self._stream)
-        made[2] = algebra.multiply(made[0], made[1])
-        for block, share in _crossed(ctx, links, tag, product_over(algebra), made[0], made[1]):
-            made[2, block] = algebra.add(made[2, block], share)
-        ctx.measured += Cost(rounds=2)
+    def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
+        """Without triples, of which `made` says it. Bytes to each of the t peers over Z_2^64, and GF(2^61-1): a square 258,
+        372 on average; a bit 4 as the chooser, 8 as the sender, so 12 in all between two, t rounds twice; a mask 64 times as
+        many. Matrices: see `mpc/ot/matrices.py`."""
+        check(kind, ctx.scheme)
+        if isinstance(kind, Triples):
+            part, *_ = kind.drawn(ctx.scheme)
+            return self.take(ctx.under(part.scheme), part.shape)
+        return joined([self._piece(ctx, piece) for piece in kind.pieces(_largest(kind, ctx.scheme))])
+
+    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+        """Without what `link` takes."""
+        if isinstance(kind, Triples):
+            part, *_ = kind.drawn(scheme)
+            made = self.cost(part.scheme, me, kind.count)
+            return Cost(made.rounds, made.bytes)
+        cost = Cost()
+        for piece in kind.pieces(_largest(kind, scheme)):
+            cost += _piece_cost(scheme, me, piece)
+        return cost
+
+    def _piece(self, ctx: Context, kind: Kind) -> Sequence[Share]:
+        parts = *kind.drawn(ctx.scheme), *kind.following(ctx.scheme)
+        if isinstance(kind, Squares):
+            made = list(self._shared(ctx, (2, kind.count), self._squares(ctx, kind.count)))
+        elif isinstance(kind, Matrices):
+            ends = np.cumsum([prod(part.shape) for part in parts])
+            flat = self._shared(ctx, (int(ends[-1]),), self._matrices(ctx, kind))
+            made = np.split(flat, ends[:-1])
+        else:
+            keep = parts[0].keep
+            assert keep is not None
+            words, bits = self._bits(ctx, keep)
+            made = [words, self._shared(ctx, parts[1].shape, None if bits is None else _numbers(kind, ctx.scheme, bits))]
+        return [Share(x.reshape(part.shape), part.scheme, ctx.me) for part, x in zip(parts, made, strict=True)]
+
+    def _triples(self, ctx: Context, count: int) -> Array | None:
+        """This contributor's part of a, b and c: (3, count)."""
+        links, tag, algebra = self.link(ctx), ctx.tag(OPERATION), ctx.scheme.algebra
+        if ctx.me not in _contributors(ctx.scheme):
+            return None
+        a, b = algebra.uniform((count,), self._stream), algebra.uniform((count,), self._stream)
+        made = np.stack([a, b, algebra.multiply(a, b)])
+        product = product_over(algebra)
+        sending, choosing = (dict.fromkeys(links, Elementwise(product, algebra, x, made[2])) for x in (a, b))
+        crossed(ctx, links, tag, sending, choosing)
         return made
+
+    def _squares(self, ctx: Context, count: int) -> Array | None:
+        """This contributor's part of a and a * a: (2, count). Of the 2 a_i a_j of a pair, the lower is the sender for the
+        first half, for the second the other."""
+        links, tag, algebra = self.link(ctx), ctx.tag(OPERATION), ctx.scheme.algebra
+        if ctx.me not in _contributors(ctx.scheme):
+            return None
+        a = algebra.uniform((count,), self._stream)
+        crosses = _zeros(algebra, a.shape)
+        halves = slice(0, _first_half(count)), slice(_first_half(count), count)
+        first, second = (Elementwise(product_over(algebra), algebra, a[half], crosses[half]) for half in halves)
+        sending = {i: first if ctx.me < i else second for i in links}
+        choosing = {i: second if ctx.me < i else first for i in links}
+        crossed(ctx, links, tag, sending, choosing)
+        return np.stack([a, algebra.add(algebra.multiply(a, a), algebra.add(crosses, crosses))])
+
+    def _bits(self, ctx: Context, keep: Array) -> tuple[Array, Array | None]:
+        """Random bits, 64 for each word of `keep`, those it leaves out 0. This party's share of the words, shaped as `keep`;
+        this contributor's part of each bit as a number, (words, 64)."""
+        links, algebra, contributors = self.link(ctx), ctx.scheme.algebra, _contributors(ctx.scheme)
+        if ctx.me not in contributors:
+            for _ in contributors[1:]:
+                ctx.tag(OPERATION)
+            return np.zeros_like(keep), None
+        words = WORDS.uniform(keep.shape, self._stream) & keep
+        mine = words.reshape(-1)
+        part = algebra.encode(unpacked(mine))  # of R, the XOR of the first contributors' bits
+        product = OneBit(algebra)
+        for j in contributors[1:]:
+            tag, crosses = ctx.tag(OPERATION), _zeros(algebra, part.shape)
+            if ctx.me < j:
+                crossed(ctx, links, tag, {j: Elementwise(product, algebra, part, crosses)}, {})
+            elif ctx.me == j:
+                choosing = Elementwise(product, algebra, mine, crosses)
+                crossed(ctx, links, tag, {}, dict.fromkeys(range(j), choosing))
+            if ctx.me <= j:
+                part = algebra.subtract(part, algebra.add(crosses, crosses))
+        return words, part
+
+    def _matrices(self, ctx: Context, kind: Matrices) -> Array | None:
+        """This contributor's part of A, B and A B, flat, end to end."""
+        links, tag, algebra = self.link(ctx), ctx.tag(OPERATION), ctx.scheme.algebra
+        if ctx.me not in _contributors(ctx.scheme):
+            return None
+        a, b = (algebra.uniform(part.shape, self._stream) for part in kind.drawn(ctx.scheme))
+        # the elements of the smaller side choose, among multiples of the other side's columns or rows
+        vectors, chosen = (a.T, b.T) if kind.m >= kind.n else (b, a)
+        crosses = _zeros(algebra, (len(chosen), vectors.shape[1]))
+        factor = Outer(vector_product_over(algebra), algebra, np.ascontiguousarray(vectors), np.ascontiguousarray(chosen), crosses)
+        crossed(ctx, links, tag, dict.fromkeys(links, factor), dict.fromkeys(links, factor))
+        c = algebra.add(matrix_product(algebra, a, b), crosses.T if kind.m >= kind.n else crosses)
+        return np.concatenate([x.reshape(-1) for x in (a, b, c)])
+
+    def _shared(self, ctx: Context, shape: Shape, mine: Array | None) -> Array:
+        """This party's share of what the contributors hold parts of."""
+        contributors = _contributors(ctx.scheme)
+        if len(contributors) == ctx.parties:
+            assert mine is not None
+            return mine
+        parts = deal(ctx, OPERATION, dict.fromkeys(contributors, shape), mine)
+        return ctx.scheme.algebra.combination([1] * len(parts), list(parts.values()))
 
     def link(self, ctx: Context) -> Links:
         """Both ends of the extension with each of the other contributors, under keys of this session: at first use two
         rounds with 32 and 4,096 bytes to each, and between them the base transfers with those with whom not both have kept
         the same. None of this is counted as a cost: it is made once a session, whatever the session does."""
+        contributors = _contributors(ctx.scheme)
+        peers = [i for i in contributors if i != ctx.me and ctx.me in contributors]
         if self._links is None:
-            contributors = _contributors(ctx.scheme)
-            peers = [i for i in contributors if i != ctx.me and ctx.me in contributors]
             ids = {i: self.keys[i].id if i in self.keys else bytes(ID_BYTES) for i in peers}
             told = ctx.tell_each("kept base transfers", ids)
             self.keys |= base_transfers(ctx, [i for i in peers if i not in self.keys or told[i] != ids[i]])
@@ -115,6 +224,8 @@ class ObliviousTriples:
                 i: (choosers[i], Sender(self.keys[i].choices, self.keys[i].chosen, setup, _epoch(ctx, ctx.me, i)))
                 for i, setup in setups.items()
             }
+        if [*self._links] != peers:
+            raise ProtocolError("the schemes of one session must have one privacy threshold")
         return self._links
 
 
@@ -127,35 +238,45 @@ def _contributors(scheme: Scheme) -> range:
     return range(scheme.privacy_threshold + 1)
 
 
-def _crossed(
-    ctx: Context, links: Links, tag: Tag, product: Product, a: Array, b: Array
-) -> Iterator[tuple[slice, Array]]:
-    """For each other contributor this party's shares of a * (its b) and of (its a) * b, in blocks. Each block takes a
-    message each way, then its corrections; they are sent while the blocks before are waited for."""
-    cut = list(blocks(a.size, BLOCK))
-    kept: dict[tuple[PartyId, int], tuple[Words, Words]] = {}
-    for step in range(len(cut) + 2 * AHEAD):
-        if step < len(cut):
-            for i, (chooser, _) in links.items():
-                message, row, encrypted = chooser.extend(product.choices(b[cut[step]]))
-                ctx.send_bytes(i, tag, _payload(message))
-                kept[i, step] = row, encrypted
-        if 0 <= step - AHEAD < len(cut):
-            block = cut[step - AHEAD]
-            for i, (_, sender) in links.items():
-                message = received(ctx, i, tag, sender, (block.stop - block.start) * product.words)
-                share, corrections = product.sender(sender.extend(message), a[block])
-                ctx.send_bytes(i, tag, corrections)
-                yield block, share
-        if step - 2 * AHEAD >= 0:
-            block = cut[step - 2 * AHEAD]
-            for i in links:
-                raw = ctx.receive_bytes(i, tag, (block.stop - block.start) * product.corrected)
-                try:
-                    yield block, product.chooser(kept.pop((i, step - 2 * AHEAD)), b[block], raw)
-                except ValueError as error:
-                    raise PeerError(i, f"a message of no meaning at {tag}: {error}") from None
+def _zeros(algebra: Algebra, shape: Shape) -> Array:
+    return np.zeros(shape, algebra.encode(0).dtype)
 
 
-def _payload(message: Array) -> memoryview:
-    return np.ascontiguousarray(message, "<u8").reshape(-1).view(np.uint8).data
+def _first_half(count: int) -> int:
+    return (count + 1) // 2
+
+
+def _largest(kind: Kind, scheme: Scheme) -> int:
+    """How many of a kind are made at once."""
+    if isinstance(kind, Masks):
+        return _BITS // (64 * kind.drawn(scheme)[0].shape[1])
+    return _BITS if isinstance(kind, Bits) else BATCH
+
+
+def _numbers(kind: Kind, scheme: Scheme, bits: Array) -> Array:
+    """What `kind` makes of bits as numbers (words, 64): themselves, or the number that those of each mask make up."""
+    if isinstance(kind, Bits):
+        return bits.reshape(-1)[: kind.count]
+    (_, width), algebra = kind.drawn(scheme)[0].shape, scheme.algebra
+    columns = bits.reshape(-1, 64 * width).T[: bit_length(algebra)]
+    return algebra.combination([1 << i for i in range(len(columns))], list(columns))
+
+
+def _piece_cost(scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+    contributors, algebra = _contributors(scheme), scheme.algebra
+    parts = kind.following(scheme) if isinstance(kind, Bits | Masks) else (*kind.drawn(scheme), *kind.following(scheme))
+    dealt = dict.fromkeys(contributors, (sum(prod(part.shape) for part in parts),))
+    cost = deal_cost(scheme, me, dealt) if len(contributors) < scheme.parties else Cost()
+    if me not in contributors or len(contributors) == 1:
+        return cost
+    below, above = me, len(contributors) - 1 - me  # other contributors before and after
+    if isinstance(kind, Squares):
+        product, first = product_over(algebra), _first_half(kind.count)
+        second = kind.count - first
+        chosen, sent = above * second + below * first, above * first + below * second
+        return cost + Cost(2, bytes_chosen(chosen * product.words) + sent * product.corrected)
+    if isinstance(kind, Matrices):
+        return cost + Cost(2, (below + above) * bytes_of_matrices(vector_product_over(algebra), kind))
+    bit, words = OneBit(algebra), prod(kind.drawn(scheme)[0].shape)
+    steps = above + (me > 0)
+    return cost + Cost(2 * steps, below * bytes_chosen(words) + above * words * bit.corrected)

@@ -24,6 +24,7 @@ from typing import NamedTuple, Protocol
 
 from mpc.algebra import Array, Shape
 from mpc.context import Context
+from mpc.correlations import Kind, Triples
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
@@ -90,6 +91,8 @@ class Maker(Protocol):
 
     def made(self, ctx: Context, count: int) -> Iterator[list[Array]]: ...
     def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost: ...
+    def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]: ...
+    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost: ...
 
 
 class StockedTriples:
@@ -127,6 +130,13 @@ class StockedTriples:
 
     def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
         return self._making.cost(scheme, me, count)
+
+    def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
+        """Nothing but triples is in stock: other kinds are made here and now."""
+        return self.take(ctx, (kind.count,)) if type(kind) is Triples else self._making.make(ctx, kind)
+
+    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+        return self._making.cost_of(scheme, me, kind)
 
 
 def draw(ctx: Context, supply: Supply, count: int) -> list[list[Array]]:

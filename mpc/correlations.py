@@ -1,0 +1,265 @@
+"""Kinds of correlated randomness: values that nobody knows, of which some are random and the others follow from them.
+
+Each kind says what it is made of; every source of it (mpc/triples) hands out shares of the same parts, those that are drawn
+first, then those that follow.
+"""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from mpc.algebra import Algebra, Array, Shape
+from mpc.algebra.words import WORDS
+from mpc.errors import ProtocolError
+from mpc.randomness import Stream
+from mpc.schemes import PartyId, Scheme
+from mpc.schemes.additive import boolean
+from mpc.share import Share
+
+LARGEST_REQUEST = 1 << 24
+"""Elements of the largest part that can be asked for at once."""
+LARGEST_WORK = 1 << 32
+"""Products of elements that one request for matrices may take: 1,625 x 1,625 times 1,625 x 1,625."""
+
+
+class Part(NamedTuple):
+    """An array of secrets. `keep`, in words of bits: those that may be 1."""
+
+    scheme: Scheme
+    shape: Shape
+    keep: Array | None = None
+
+    def uniform(self, stream: Stream) -> Array:
+        """A random share."""
+        drawn = self.scheme.algebra.uniform(self.shape, stream)
+        return drawn if self.keep is None else drawn & self.keep
+
+
+class Kind(ABC):
+    """So and so many of a kind. `scheme` is the session's."""
+
+    @property
+    @abstractmethod
+    def dimensions(self) -> tuple[int, ...]: ...
+
+    @abstractmethod
+    def drawn(self, scheme: Scheme) -> tuple[Part, ...]:
+        """The parts that are uniform and independent."""
+
+    @abstractmethod
+    def following(self, scheme: Scheme) -> tuple[Part, ...]:
+        """The other parts."""
+
+    @abstractmethod
+    def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
+        """The other parts' values, from those of the parts drawn."""
+
+    def pieces(self, size: int) -> "Sequence[Kind]":
+        """The same in pieces of at most `size`, where it can be cut; their parts end to end are this one's. `size` is a
+        multiple of 64."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class Row(Kind):
+    """`count` of the same, side by side."""
+
+    count: int
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        return (self.count,)
+
+    def pieces(self, size: int) -> Sequence[Kind]:
+        return [replace(self, count=min(size, self.count - start)) for start in range(0, self.count, size)]
+
+
+@dataclass(frozen=True)
+class Triples(Row):
+    """a, b, a * b under the session's scheme; parts (count,). [Beaver91]"""
+
+    def drawn(self, scheme: Scheme) -> tuple[Part, ...]:
+        return Part(scheme, (self.count,)), Part(scheme, (self.count,))
+
+    def following(self, scheme: Scheme) -> tuple[Part, ...]:
+        return (Part(scheme, (self.count,)),)
+
+    def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
+        return (scheme.algebra.multiply(*drawn),)
+
+
+@dataclass(frozen=True)
+class Ands(Triples):
+    """Triples of words of 64 bits, x, y, x & y, under `boolean(scheme)`; parts (count,)."""
+
+    def drawn(self, scheme: Scheme) -> tuple[Part, ...]:
+        return Triples(self.count).drawn(boolean(scheme))
+
+    def following(self, scheme: Scheme) -> tuple[Part, ...]:
+        return Triples(self.count).following(boolean(scheme))
+
+    def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
+        return (WORDS.multiply(*drawn),)
+
+
+@dataclass(frozen=True)
+class Squares(Row):
+    """a, a * a; parts (count,)."""
+
+    def drawn(self, scheme: Scheme) -> tuple[Part, ...]:
+        return (Part(scheme, (self.count,)),)
+
+    def following(self, scheme: Scheme) -> tuple[Part, ...]:
+        return (Part(scheme, (self.count,)),)
+
+    def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
+        return (scheme.algebra.multiply(drawn[0], drawn[0]),)
+
+
+@dataclass(frozen=True)
+class Bits(Row):
+    """Random bits in both domains (daBits): 64 to a word under `boolean(scheme)`, (count / 64 rounded up,), bit i of word j
+    number 64 j + i, those beyond `count` 0; then each as 0 or 1 under the session's scheme, (count,). [RW19]"""
+
+    def drawn(self, scheme: Scheme) -> tuple[Part, ...]:
+        keep = np.full(-(-self.count // 64), ~np.uint64(0))
+        keep[-1] >>= np.uint64(-self.count % 64)
+        return (Part(boolean(scheme), keep.shape, keep),)
+
+    def following(self, scheme: Scheme) -> tuple[Part, ...]:
+        return (Part(scheme, (self.count,)),)
+
+    def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
+        return (scheme.algebra.encode(unpacked(drawn[0]).reshape(-1)[: self.count]),)
+
+
+@dataclass(frozen=True)
+class Masks(Row):
+    """Random numbers with their bits (edaBits), to open x + r and go on with the bits of r, as comparison and truncation do:
+    the bits in words under `boolean(scheme)`, (count, 1), or (count, 2) in a wide algebra, lowest first; then r under the
+    session's scheme, (count,). [EGKRS20]
+
+    There are as many bits as the modulus has: 64, 61, 128 or 127. In a field of p = 2^k - 1, k ones stand for p, which is 0:
+    so 0 comes twice as often as it should, a distance of 2^-k from uniform, as of every random element (`Field61.uniform`).
+    The bits are those of a number modulo p all the same, and who computes with them must take p for 0.
+    """
+
+    def drawn(self, scheme: Scheme) -> tuple[Part, ...]:
+        bits = bit_length(scheme.algebra)
+        keep = np.full((self.count, -(-bits // 64)), ~np.uint64(0))
+        keep[:, -1] >>= np.uint64(-bits % 64)
+        return (Part(boolean(scheme), keep.shape, keep),)
+
+    def following(self, scheme: Scheme) -> tuple[Part, ...]:
+        return (Part(scheme, (self.count,)),)
+
+    def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
+        modulus, words = scheme.algebra.modulus, drawn[0]
+        if words.shape[1] == 1:
+            return (words[:, 0] if modulus == 1 << 64 else words[:, 0] % np.uint64(modulus),)
+        numbers = words.astype(object)
+        return ((numbers[:, 0] + (numbers[:, 1] << 64)) % modulus,)
+
+
+@dataclass(frozen=True)
+class Matrices(Kind):
+    """A (m, k), B (k, n), A B (m, n): a triple for the product of two secret matrices of these shapes. [MZ17]"""
+
+    m: int
+    k: int
+    n: int
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        return self.m, self.k, self.n
+
+    def drawn(self, scheme: Scheme) -> tuple[Part, ...]:
+        return Part(scheme, (self.m, self.k)), Part(scheme, (self.k, self.n))
+
+    def following(self, scheme: Scheme) -> tuple[Part, ...]:
+        return (Part(scheme, (self.m, self.n)),)
+
+    def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
+        return (matrix_product(scheme.algebra, *drawn),)
+
+
+KINDS: tuple[type[Row] | type[Matrices], ...] = (Triples, Ands, Squares, Bits, Masks, Matrices)
+"""In the order of the numbers by which a dealer is asked for them."""
+
+
+def numbered(kind: Kind) -> tuple[int, ...]:
+    """The number of the kind, and three dimensions, 0 those that it has not."""
+    return KINDS.index(type(kind)), *kind.dimensions, *[0] * (3 - len(kind.dimensions))
+
+
+def of_number(number: int, *numbers: int) -> Kind:
+    """The kind of which `numbered` gives this. ProtocolError where there is none."""
+    if number < len(KINDS):
+        make = KINDS[number]
+        kind = make(*numbers) if issubclass(make, Matrices) else make(numbers[0])
+        if numbered(kind) == (number, *numbers):
+            return kind
+    raise ProtocolError("no kind of triples has this number and dimensions")
+
+
+def triples(scheme: Scheme, count: int) -> Triples:
+    """What `take` hands out under `scheme`."""
+    return Ands(count) if scheme.algebra is WORDS else Triples(count)
+
+
+def check(kind: Kind, scheme: Scheme) -> None:
+    """ProtocolError unless so much of this kind can be made at once under `scheme`."""
+    numbers = kind.dimensions
+    asked, name = " x ".join(map(str, numbers)), type(kind).__name__.lower()
+    if scheme.algebra is WORDS and not isinstance(kind, Triples):
+        raise ProtocolError(f"there are no {name} over {WORDS.name}")
+    largest = max(x * y for x, y in itertools.combinations(numbers, 2)) if len(numbers) > 1 else numbers[0]
+    if min(numbers) < 1 or largest > LARGEST_REQUEST:
+        raise ProtocolError(f"between 1 and {LARGEST_REQUEST} {name} can be asked for at once, not {asked}")
+    if prod(numbers) > LARGEST_WORK:
+        raise ProtocolError(f"matrices of at most {LARGEST_WORK} products can be asked for at once, not {asked}")
+
+
+def shared(
+    kind: Kind, scheme: Scheme, draw: Callable[[PartyId, Part], Array]
+) -> Iterator[tuple[Part, dict[PartyId, Array], dict[PartyId, Array]]]:
+    """Each part, with the shares that are drawn, by `draw(party, part)`, and those that follow from them."""
+    values = []
+    for part in kind.drawn(scheme):
+        drawn = {i: draw(i, part) for i in part.scheme.seeded(random=True)}
+        value, rest = part.scheme.complete(drawn)
+        values.append(value)
+        yield part, drawn, rest
+    for part, value in zip(kind.following(scheme), kind.values(scheme, *values), strict=True):
+        drawn = {i: draw(i, part) for i in part.scheme.seeded()}
+        yield part, drawn, part.scheme.complete(drawn, value)[1]
+
+
+def joined(pieces: Sequence[Sequence[Share]]) -> tuple[Share, ...]:
+    """Each part's pieces end to end."""
+    return tuple(
+        replace(xs[0], data=np.concatenate([x.data for x in xs]) if len(xs) > 1 else xs[0].data)
+        for xs in zip(*pieces, strict=True)
+    )
+
+
+def bit_length(algebra: Algebra) -> int:
+    """Bits of the largest element."""
+    return (algebra.modulus - 1).bit_length()
+
+
+def unpacked(words: Array) -> Array:
+    """The 64 bits of each word, lowest first, along a new last axis: `uint8`."""
+    flat = np.ascontiguousarray(words, "<u8").reshape(-1, 1).view(np.uint8)
+    return np.unpackbits(flat, axis=-1, bitorder="little").reshape(*words.shape, 64)
+
+
+def matrix_product(algebra: Algebra, x: Array, y: Array) -> Array:
+    """x (m, k) times y (k, n), a column of y at a time."""
+    columns = [algebra.total(algebra.multiply(x, column), 1) for column in np.ascontiguousarray(y.T)]
+    return np.stack(columns, axis=1)
