@@ -1,5 +1,5 @@
 """The registry of the conformance matrix: what is added to one of these tables inherits every test of
-test_conformance.py. (`SCHEMES`, `TRIPLES`, `TRANSPORTS`, and `CASES`, the protocols.)
+test_conformance.py. (`SCHEMES`, `TRIPLES`, `TRANSPORTS`, `CASES`, the protocols, and `CORRELATIONS`, what the sources make.)
 
 One session a cell runs every case, whatever the transport: the tests only read what the parties report.
 """
@@ -17,6 +17,7 @@ from cluster import Cluster
 
 from mpc.channel import Channel, Payload, Tag
 from mpc.context import Context
+from mpc.correlations import Ands, Bits, Kind, Masks, Matrices, Squares, Triples
 from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.additive import Additive
@@ -24,12 +25,12 @@ from mpc.schemes.named import FIELD, FIELD127, RING, RING128
 from mpc.schemes.plaintext import Plaintext
 from mpc.schemes.shamir import Shamir
 from mpc.share import Share
-from mpc.simulate import simulate
-from mpc.triples.insecure import InsecurePublicTriples
+from mpc.simulate import SOURCES, simulate
 from mpc.triples.ot import ObliviousTriples
 from parties import join
 from parties.node.serve import ServingNode
 from protocols.gadgets import multiply, multiply_cost, reveal, reveal_cost, share, share_cost
+from protocols.gadgets.reveal import open_residues
 
 # --- the axes of the matrix -----------------------------------------------------------------------------------------
 
@@ -63,7 +64,7 @@ def run_over_grpc(protocol: Protocol, inputs: Sequence[Any], scheme: Scheme, tri
     with TemporaryDirectory() as folder:
         cluster = Cluster(
             Path(folder), names, scheme=kind, colluding=scheme.privacy_threshold or 1,
-            triples=triples if triples in ("dealer", "ot") else None,
+            triples="dealer" if triples == "dealer" else None,
         )  # fmt: skip
         cluster.approve()
         dealer = ServingNode(cluster["dealer"]) if triples == "dealer" else None
@@ -72,8 +73,8 @@ def run_over_grpc(protocol: Protocol, inputs: Sequence[Any], scheme: Scheme, tri
             algebra = None if scheme.name == "plaintext" else scheme.algebra.name
             with join(cluster[names[i]], session="conformance", algebra=algebra) as ctx:
                 ctx.scheme = scheme
-                if triples == "insecure":
-                    ctx.triples = InsecurePublicTriples()
+                if triples in ("ot", "insecure"):
+                    ctx.triples = SOURCES[triples]()
                 return protocol(ctx, inputs[i])
 
         try:
@@ -88,8 +89,7 @@ TRANSPORTS: dict[str, Transport] = {"memory": run_in_memory, "grpc": run_over_gr
 """`protocol(ctx, inputs[i])` as party i, for every i; what each returned."""
 
 SUPPORTED: dict[str, Callable[[Scheme, str | None], bool]] = {
-    "memory": lambda scheme, triples: scheme.name != "plaintext" or triples != "ot",
-    "grpc": lambda scheme, triples: scheme.name != "plaintext" or triples not in ("dealer", "ot"),
+    "grpc": lambda scheme, triples: scheme.name != "plaintext" or triples != "dealer"
 }
 """For a transport that cannot serve every scheme and triple source: which it does."""
 
@@ -358,28 +358,86 @@ CASES: dict[str, Case] = {
 }
 
 
+CORRELATIONS: tuple[Kind, ...] = (
+    Triples(1), Triples(5), Ands(1), Ands(3), Squares(1), Squares(2), Squares(7),
+    Bits(1), Bits(63), Bits(64), Bits(65), Masks(1), Masks(3),
+    Matrices(1, 1, 1), Matrices(5, 3, 2), Matrices(2, 3, 5), Matrices(1, 7, 1), Matrices(3, 1, 3),
+)  # fmt: skip
+
+
+def _bits_of(word: int, count: int) -> list[int]:
+    return [word >> i & 1 for i in range(count)]
+
+
+def wrong(kind: Kind, modulus: int, parts: Sequence[np.ndarray]) -> str:
+    """What is wrong with the opened `parts` of a kind, in Python integers; "" if nothing."""
+    values = [part.astype(object) for part in parts]
+    bits = (modulus - 1).bit_length()
+    if isinstance(kind, Ands):
+        holds, shapes = all(x & y == z for x, y, z in zip(*values, strict=True)), [(kind.count,)] * 3
+    elif isinstance(kind, Triples):
+        holds, shapes = all((x * y - z) % modulus == 0 for x, y, z in zip(*values, strict=True)), [(kind.count,)] * 3
+    elif isinstance(kind, Squares):
+        holds, shapes = all((x * x - y) % modulus == 0 for x, y in zip(*values, strict=True)), [(kind.count,)] * 2
+    elif isinstance(kind, Bits):
+        words, numbers = values
+        all_bits = [bit for word in words for bit in _bits_of(word, 64)]
+        holds = all_bits == [*numbers, *[0] * (len(all_bits) - kind.count)]
+        shapes = [((kind.count + 63) // 64,), (kind.count,)]
+    elif isinstance(kind, Masks):
+        words, numbers = values
+        wholes = [sum(word << 64 * i for i, word in enumerate(row)) for row in words]
+        holds = all(whole < 1 << bits and (whole - x) % modulus == 0 for whole, x in zip(wholes, numbers, strict=True))
+        shapes = [(kind.count, (bits + 63) // 64), (kind.count,)]
+    else:
+        assert isinstance(kind, Matrices)
+        a, b, c = values
+        holds = all(
+            (sum(a[i, k] * b[k, j] for k in range(kind.k)) - c[i, j]) % modulus == 0
+            for i in range(kind.m) for j in range(kind.n)
+        )  # fmt: skip
+        shapes = [(kind.m, kind.k), (kind.k, kind.n), (kind.m, kind.n)]
+    if [part.shape for part in parts] != shapes:
+        return f"{kind}: shapes {[part.shape for part in parts]}"
+    return "" if holds else f"{kind}: {parts}"
+
+
 def session(ctx: Context, mine: Sequence[int]) -> dict[str, Report]:
     """All cases, one after another, in one session."""
     if isinstance(ctx.triples, ObliviousTriples):
-        ctx.triples.link(ctx)  # once a session, and no case's cost
+        ctx.triples.link(ctx)  # once a session, and no cost of what runs in it
     watched = watch(ctx)
     shares = share(ctx, list(mine))
     reports = {}
-    for name, case in CASES.items():
+
+    def measure(name: str, run: Callable[[], list[Any]], declared: Cost, opened: Callable[[list[Any]], list[Any] | None]) -> None:
         before, sent, received = ctx.measured, len(watched.sent), len(watched.received)
-        result = case.run(ctx, shares, mine)
+        result = run()
         now, messages, senders = ctx.measured, watched.sent[sent:], watched.received[received:]
-        if isinstance(result[0], Share):  # opened only now, so that the case's own cost stays apart
-            opened = reveal(ctx, *result)
-            result = [opened] if len(result) == 1 else opened
         reports[name] = Report(
-            None if result[0] is None else [np.asarray(value).tolist() for value in result],
-            case.cost(ctx),
+            opened(result),  # only now, so that the case's own cost stays apart
+            declared,
             Cost(now.rounds - before.rounds, now.bytes - before.bytes, now.triples - before.triples),
             sum(len(payload) for _, _, payload in messages),
             frozenset(to for to, _, _ in messages),
             frozenset(sender for sender, _, _ in senders),
         )
+
+    def opened(result: list[Any]) -> list[Any] | None:
+        if isinstance(result[0], Share):
+            values = reveal(ctx, *result)
+            result = [values] if len(result) == 1 else values
+        return None if result[0] is None else [np.asarray(value).tolist() for value in result]
+
+    def residues(parts: list[Any]) -> list[Any]:
+        found = [open_residues(ctx.under(part.scheme), [part], _everyone(ctx), "reveal") for part in parts]
+        return [values[0] for values in found if values is not None]
+
+    for name, case in CASES.items():
+        measure(name, lambda case=case: case.run(ctx, shares, mine), case.cost(ctx), opened)
+    for kind in CORRELATIONS if ctx.triples is not None else ():
+        declared = ctx.triples.cost_of(ctx.scheme, ctx.me, kind)
+        measure(str(kind), lambda kind=kind: list(ctx.triples.make(ctx, kind)), declared, residues)
     return reports
 
 

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import CASES, SCHEMES, TRANSPORTS, TRIPLES, Cell, cells, inputs, named, reports
+from conformance import CASES, CORRELATIONS, SCHEMES, TRANSPORTS, TRIPLES, Cell, cells, inputs, named, reports, wrong
 
 from mpc.context import BLOCK
+from mpc.correlations import Ands, Bits, Kind, Masks, Matrices, Squares, Triples
+from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes.additive import Additive
 from mpc.schemes.named import FIELD, FIELD127, RING, RING128, schemes
@@ -18,6 +20,7 @@ from mpc.simulate import simulate
 from protocols.gadgets import multiply, reveal, share
 
 every_cell = pytest.mark.parametrize("cell", list(cells()), ids=str)
+every_source = pytest.mark.parametrize("cell", [cell for cell in cells() if cell.triples is not None], ids=str)
 every_case = pytest.mark.parametrize("name", list(CASES))
 
 
@@ -101,16 +104,65 @@ def test_costs_are_those_of_the_papers(cell):
             owners = 2 * scheme.privacy_threshold + 1
             assert product.bytes == (me < owners) * (n - 1 - scheme.privacy_threshold) * count * width
             assert (product.rounds, product.triples) == (1, 0)
-        elif cell.triples == "ot":  # a message for the choices, one of corrections; with Shamir shares their parts are dealt
-            t = scheme.privacy_threshold
-            makes, each = me <= t, {"Z_2^64": 256 + 260, "GF(2^61-1)": 256 + 61 * 8}.get(scheme.algebra.name, 512 + 128 * 16)
-            made = makes * count * (t * each + 3 * (n - 1 - t) * width)
-            assert product.bytes == 2 * (n - 1) * count * width + made
-            assert (product.rounds, product.triples) == (1 + 2 * makes + (t + 1 < n), count)
-        else:  # two elements to each peer; the dealer is asked with one element
-            request = width if cell.triples == "dealer" else 0
-            assert product.bytes == 2 * (n - 1) * count * width + request
-            assert (product.rounds, product.triples) == (1 + bool(request), count)
+        else:  # two elements to each peer, beside the triples
+            making = makes(cell, me, Triples(count))
+            assert product.bytes == 2 * (n - 1) * count * width + making.bytes
+            assert (product.rounds, product.triples) == (1 + making.rounds, count)
+
+
+def makes(cell: Cell, me: int, kind: Kind) -> Cost:
+    """What the papers say that it costs party `me` to make a kind: Gilboa's products, SoftSpokenOT with k = 4 (32 bits a
+    transfer), and dealing where the shares are not additive."""
+    n, t, algebra = cell.parties, cell.scheme.privacy_threshold, cell.scheme.algebra
+    if cell.triples != "ot":
+        return Cost(rounds=1, bytes=32) if cell.triples == "dealer" else Cost()
+    width = algebra.element_bytes
+    transfers, corrections = {  # of a product; the latter in bytes, 64 - i bits for bit i where the ring allows it
+        "Z_2^64": (64, 260), "GF(2^61-1)": (64, 61 * 8), "Z_2^128": (128, 128 * 16), "GF(2^127-1)": (128, 128 * 16),
+    }[algebra.name]  # fmt: skip
+    below, above = (me, t - me) if me <= t else (0, 0)
+    chosen, sent, dealt, rounds = 0, 0, 0, 2 * (below + above > 0)  # transfers, bytes of corrections, elements
+    if isinstance(kind, Ands):
+        chosen, sent = (below + above) * 64 * kind.count, (below + above) * 8 * kind.count
+    elif isinstance(kind, Triples):
+        chosen, sent = ((below + above) * kind.count * x for x in (transfers, corrections))
+        dealt = 3 * kind.count
+    elif isinstance(kind, Squares):
+        more, fewer = (kind.count + 1) // 2, kind.count // 2
+        chosen, sent = (below * more + above * fewer) * transfers, (below * fewer + above * more) * corrections
+        dealt = 2 * kind.count
+    elif isinstance(kind, Bits | Masks):
+        words = (kind.count + 63) // 64 if isinstance(kind, Bits) else kind.count * (2 if width > 8 else 1)
+        chosen, sent, dealt = below * 64 * words, above * 64 * words * width, kind.count
+        rounds = 2 * (above + (below > 0))
+    elif isinstance(kind, Matrices):
+        m, k, n_columns = kind.m, kind.k, kind.n
+        chosen, sent = (below + above) * k * min(m, n_columns) * transfers, (below + above) * m * k * n_columns * corrections
+        dealt = m * k + k * n_columns + m * n_columns
+    cost = Cost(rounds, chosen * 4 + sent)
+    if cell.scheme.name != "additive" and dealt:  # to all but the t whose shares streams fix
+        cost += Cost(1, dealt * width * (n - 1 - t) if me <= t else 0)
+    return cost
+
+
+# --- what the sources make --------------------------------------------------------------------------------------------
+
+
+@every_source
+def test_what_is_made_holds_at_every_index(cell):
+    for party in reports(cell):
+        for kind in CORRELATIONS:
+            assert not wrong(kind, cell.scheme.algebra.modulus, party[str(kind)].values)
+
+
+@every_source
+def test_making_costs_what_is_declared_measured_and_on_the_channel_and_in_the_papers(cell):
+    for me, party in enumerate(reports(cell)):
+        for kind in CORRELATIONS:
+            report = party[str(kind)]
+            assert report.declared == report.measured, kind
+            assert report.channel_bytes == report.measured.bytes, kind
+            assert report.measured == makes(cell, me, kind), kind
 
 
 # --- operators: free ones work, all others raise ----------------------------------------------------------------------
@@ -274,7 +326,7 @@ def test_a_protocol_of_a_users_own_is_ten_lines():
 
 @pytest.mark.parametrize(
     ("scheme", "triples"),
-    [(Additive(3), "dealer"), (Additive(2, RING128), "dealer"), (Additive(2), "ot"), (Shamir(3, 1), None), (Shamir(5, 1), "dealer")],
+    [(Additive(3), "dealer"), (Additive(2, RING128), "dealer"), (Shamir(3, 1), None), (Shamir(5, 1), "dealer")],
     ids=named,
 )
 def test_arrays_longer_than_a_block(scheme, triples):
@@ -288,7 +340,7 @@ def test_arrays_longer_than_a_block(scheme, triples):
             ctx.triples.request(ctx, length + 6)
         rounds = ctx.measured.rounds
         products = [multiply(ctx, x, y), multiply(ctx, x[:5], y[5:10]), multiply(ctx, x[:6].reshape(2, 3), y[:6].reshape(2, 3))]
-        assert ctx.measured.rounds == rounds + 3 + {None: 0, "dealer": 1, "ot": 2}[triples]  # for the 5 that were not asked for
+        assert ctx.measured.rounds == rounds + 3 + (triples is not None)
         return reveal(ctx, *products)
 
     inputs = [np.arange(length) * (i + 1) - length for i in range(scheme.parties)]

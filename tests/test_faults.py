@@ -1,6 +1,7 @@
 """Parties that are out of step, silent, or send nonsense end a session with an error that names the peer and the step,
 never with a wrong number where integrity is claimed."""
 
+import struct
 import threading
 import time
 
@@ -13,10 +14,11 @@ from mpc.algebra.ring import RING
 from mpc.algebra.wide import FIELD127, RING128
 from mpc.channel import MemoryChannel, MemoryNetwork, SessionEnded, Tag
 from mpc.context import BLOCK, Context
+from mpc.correlations import Ands, Bits, Masks, Matrices, Squares
 from mpc.errors import ComityError, PeerError, ProtocolError
 from mpc.randomness import fresh_seed
 from mpc.schemes import DEALER
-from mpc.schemes.additive import Additive
+from mpc.schemes.additive import Additive, boolean
 from mpc.schemes.plaintext import Plaintext
 from mpc.schemes.shamir import Shamir
 from mpc.simulate import simulate
@@ -300,7 +302,20 @@ def test_the_dealer_refuses_requests_that_differ():
     error = failure(take, [5, 5, 6], Additive(3))
     assert isinstance(error, PeerError)
     assert error.peer == 2
-    assert "another number of triples" in str(error)
+    assert "another kind or number of triples than party 0" in str(error)
+
+
+def asked(*numbers):
+    """A request as the dealer gets it, unchecked."""
+    return struct.pack("<4Q", *(number % (1 << 64) for number in (*numbers, *[0] * (4 - len(numbers)))))
+
+
+def requesting(request):
+    def protocol(ctx, x):
+        ctx.send_bytes(DEALER, Tag(0, "triples"), request)
+        ctx.receive_bytes(DEALER, Tag(0, "triples"), 1)
+
+    return protocol
 
 
 @pytest.mark.parametrize("count", [0, -1, LARGEST_REQUEST + 1, 1 << 40])
@@ -315,24 +330,63 @@ def test_absurd_numbers_of_triples_are_refused_at_the_party(count):
 @pytest.mark.parametrize("count", [0, -1, -(1 << 59), LARGEST_REQUEST + 1, 1 << 59])
 @pytest.mark.parametrize("scheme", [Additive(3), Shamir(3, 1)], ids=named)
 def test_absurd_numbers_of_triples_are_refused_by_the_dealer_before_it_draws_any(scheme, count):
-    def request(ctx, x):  # parties that do not check
-        ctx.exchange("triples", {DEALER: ctx.scheme.algebra.encode([count])}, {DEALER: (3, 1)})
-
     begun = time.monotonic()
-    error = failure(request, INPUTS, scheme)
+    for kind in range(5):
+        error = failure(requesting(asked(kind, count)), INPUTS, scheme)
+        assert isinstance(error, PeerError)
+        assert "between 1 and" in str(error)
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("numbers", "why"),
+    [
+        ((5, 0, 4, 4), "between 1 and"),
+        ((5, 4, 4, 0), "between 1 and"),
+        ((5, 1 << 13, 1, (1 << 11) + 1), "between 1 and"),
+        ((5, 1 << 63, 1 << 63, 1 << 63), "between 1 and"),
+        ((5, 4096, 4096, 1024), "matrices of at most"),
+        ((0, 1, 1, 0), "no kind of triples"),
+        ((6, 1, 0, 0), "no kind of triples"),
+        ((1 << 63, 1, 0, 0), "no kind of triples"),
+    ],
+)
+def test_absurd_kinds_and_dimensions_are_refused_by_the_dealer(numbers, why):
+    begun = time.monotonic()
+    error = failure(requesting(asked(*numbers)), INPUTS)
     assert isinstance(error, PeerError)
-    assert "between 1 and" in str(error)
+    assert why in str(error)
+    assert time.monotonic() - begun < 5
+
+
+def test_the_dealer_refuses_requests_of_different_kinds():
+    def protocol(ctx, kind):
+        ctx.triples.make(ctx, kind)
+
+    error = failure(protocol, [Squares(3), Squares(3), Masks(3)], Additive(3))
+    assert (error.peer, "another kind or number" in str(error)) == (2, True)
+
+
+@pytest.mark.parametrize("triples", ["dealer", "ot", "insecure"])
+def test_absurd_kinds_are_refused_at_the_party(triples):
+    def protocol(ctx, x):
+        for kind in (Squares(0), Bits(-1), Masks(LARGEST_REQUEST + 1), Matrices(0, 1, 1), Matrices(5000, 5000, 1), Ands(0)):
+            with pytest.raises(ProtocolError, match="between 1 and"):
+                ctx.triples.make(ctx, kind)
+        with pytest.raises(ProtocolError, match="at most"):
+            ctx.triples.make(ctx, Matrices(4096, 4096, 1024))
+        for kind in (Squares(1), Bits(1), Masks(1), Matrices(1, 1, 1)):
+            with pytest.raises(ProtocolError, match=r"no .* over GF"):
+                ctx.triples.make(ctx.under(boolean(ctx.scheme)), kind)
+
+    simulate(protocol, INPUTS, triples=triples)
 
 
 def test_a_request_of_another_size_or_operation_is_refused_by_the_dealer():
-    def oversized(ctx, x):
-        ctx.exchange("triples", {DEALER: ctx.scheme.algebra.encode([1, 1])}, {DEALER: (1,)})
-
     def other(ctx, x):
-        ctx.exchange("reveal", {DEALER: ctx.scheme.algebra.encode([1])}, {DEALER: (1,)})
+        ctx.exchange("reveal", {DEALER: ctx.scheme.algebra.encode([0, 1, 0, 0])}, {DEALER: (1,)})
 
-    assert "party 0 sent a message of the wrong size at step 0 (triples)" in str(failure(oversized, INPUTS))
+    assert "party 0 sent a message of the wrong size at step 0 (triples)" in str(failure(requesting(bytes(16)), INPUTS))
     assert "party 0 is at step 0 (reveal), this party at step 0 (triples)" in str(failure(other, INPUTS))
 
 
