@@ -25,7 +25,9 @@ from mpc.schemes.named import FIELD, FIELD127, RING, RING128
 from mpc.schemes.plaintext import Plaintext
 from mpc.schemes.shamir import Shamir
 from mpc.share import Share
-from mpc.simulate import SOURCES, simulate
+from mpc.simulate import simulate
+from mpc.triples.insecure import InsecurePublicTriples
+from mpc.triples.named import triple_source
 from mpc.triples.ot import ObliviousTriples
 from parties import join
 from parties.node.serve import ServingNode
@@ -74,7 +76,7 @@ def run_over_grpc(protocol: Protocol, inputs: Sequence[Any], scheme: Scheme, tri
             with join(cluster[names[i]], session="conformance", algebra=algebra) as ctx:
                 ctx.scheme = scheme
                 if triples in ("ot", "insecure"):
-                    ctx.triples = SOURCES[triples]()
+                    ctx.triples = InsecurePublicTriples() if triples == "insecure" else triple_source(triples)
                 return protocol(ctx, inputs[i])
 
         try:
