@@ -12,6 +12,7 @@ hold of R.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from math import prod
 
 import numpy as np
@@ -100,9 +101,9 @@ class ObliviousTriples:
             yield list(self._shared(ctx, (3, size), self._triples(ctx, size)))
 
     def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
-        """Without triples, of which `made` says it. Bytes to each of the t peers over Z_2^64, and GF(2^61-1): a square 258,
-        372 on average; a bit 4 as the chooser, 8 as the sender, so 12 in all between two, t rounds twice; a mask 64 times as
-        many. Matrices: see `mpc/ot/matrices.py`."""
+        """Discloses nothing. For triples see `made`. A square: 258 bytes to each of the t peers over Z_2^64, 372 over
+        GF(2^61-1), on average. A bit: from each contributor 4 to all before it, 8 to all after it, in 2 t rounds; a mask 64
+        times as many. Matrices: see `mpc/ot/matrices.py`."""
         check(kind, ctx.scheme)
         if isinstance(kind, Triples):
             part, *_ = kind.drawn(ctx.scheme)
@@ -132,7 +133,8 @@ class ObliviousTriples:
             keep = parts[0].keep
             assert keep is not None
             words, bits = self._bits(ctx, keep)
-            made = [words, self._shared(ctx, parts[1].shape, None if bits is None else _numbers(kind, ctx.scheme, bits))]
+            numbers = None if bits is None else _numbers(kind, ctx.scheme, bits)
+            made = [self._shared(ctx.under(part.scheme), part.shape, x) for part, x in zip(parts, (words, numbers), strict=True)]
         return [Share(x.reshape(part.shape), part.scheme, ctx.me) for part, x in zip(parts, made, strict=True)]
 
     def _triples(self, ctx: Context, count: int) -> Array | None:
@@ -149,40 +151,40 @@ class ObliviousTriples:
 
     def _squares(self, ctx: Context, count: int) -> Array | None:
         """This contributor's part of a and a * a: (2, count). Of the 2 a_i a_j of a pair, the lower is the sender for the
-        first half, for the second the other."""
+        first half, for the second the other. What is sent is 2 a_i: shares of a_i a_j, doubled, would all be even."""
         links, tag, algebra = self.link(ctx), ctx.tag(OPERATION), ctx.scheme.algebra
         if ctx.me not in _contributors(ctx.scheme):
             return None
         a = algebra.uniform((count,), self._stream)
-        crosses = _zeros(algebra, a.shape)
+        made = np.stack([a, algebra.multiply(a, a)])
         halves = slice(0, _first_half(count)), slice(_first_half(count), count)
-        first, second = (Elementwise(product_over(algebra), algebra, a[half], crosses[half]) for half in halves)
-        sending = {i: first if ctx.me < i else second for i in links}
-        choosing = {i: second if ctx.me < i else first for i in links}
-        crossed(ctx, links, tag, sending, choosing)
-        return np.stack([a, algebra.add(algebra.multiply(a, a), algebra.add(crosses, crosses))])
 
-    def _bits(self, ctx: Context, keep: Array) -> tuple[Array, Array | None]:
-        """Random bits, 64 for each word of `keep`, those it leaves out 0. This party's share of the words, shaped as `keep`;
-        this contributor's part of each bit as a number, (words, 64)."""
+        def factors(x: Array) -> list[Elementwise]:
+            return [Elementwise(product_over(algebra), algebra, x[half], made[1, half]) for half in halves]
+
+        twice, once = factors(algebra.add(a, a)), factors(a)
+        sending = {i: twice[ctx.me > i] for i in links}
+        choosing = {i: once[ctx.me < i] for i in links}
+        crossed(ctx, links, tag, sending, choosing)
+        return made
+
+    def _bits(self, ctx: Context, keep: Array) -> tuple[Array, Array] | tuple[None, None]:
+        """Random bits, 64 for each word of `keep`, those it leaves out 0. This contributor's part of the words, shaped as
+        `keep`, and of each bit as a number, (words, 64)."""
         links, algebra, contributors = self.link(ctx), ctx.scheme.algebra, _contributors(ctx.scheme)
+        tags = [ctx.tag(OPERATION) for _ in contributors[1:]]
         if ctx.me not in contributors:
-            for _ in contributors[1:]:
-                ctx.tag(OPERATION)
-            return np.zeros_like(keep), None
+            return None, None
         words = WORDS.uniform(keep.shape, self._stream) & keep
         mine = words.reshape(-1)
-        part = algebra.encode(unpacked(mine))  # of R, the XOR of the first contributors' bits
+        part = algebra.encode(unpacked(mine))  # of R, which is the bit of party 0 now, and the XOR of all at the end
         product = OneBit(algebra)
-        for j in contributors[1:]:
-            tag, crosses = ctx.tag(OPERATION), _zeros(algebra, part.shape)
+        for j, tag in zip(contributors[1:], tags, strict=True):
             if ctx.me < j:
-                crossed(ctx, links, tag, {j: Elementwise(product, algebra, part, crosses)}, {})
+                minus_twice = algebra.subtract(algebra.subtract(part - part, part), part)
+                crossed(ctx, links, tag, {j: Elementwise(product, algebra, minus_twice, part)}, {})
             elif ctx.me == j:
-                choosing = Elementwise(product, algebra, mine, crosses)
-                crossed(ctx, links, tag, {}, dict.fromkeys(range(j), choosing))
-            if ctx.me <= j:
-                part = algebra.subtract(part, algebra.add(crosses, crosses))
+                crossed(ctx, links, tag, {}, dict.fromkeys(range(j), Elementwise(product, algebra, mine, part)))
         return words, part
 
     def _matrices(self, ctx: Context, kind: Matrices) -> Array | None:
@@ -206,7 +208,7 @@ class ObliviousTriples:
             assert mine is not None
             return mine
         parts = deal(ctx, OPERATION, dict.fromkeys(contributors, shape), mine)
-        return ctx.scheme.algebra.combination([1] * len(parts), list(parts.values()))
+        return reduce(ctx.scheme.algebra.add, parts.values())
 
     def link(self, ctx: Context) -> Links:
         """Both ends of the extension with each of the other contributors, under keys of this session: at first use two
