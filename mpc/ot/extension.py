@@ -13,7 +13,6 @@ with.
 """
 
 import hashlib
-import secrets
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -23,7 +22,7 @@ from mpc.channel import Payload
 from mpc.errors import ProtocolError
 from mpc.ot import kernels
 from mpc.ot.base import COUNT
-from mpc.randomness import derive
+from mpc.randomness import derive, fresh_seed
 
 Words = NDArray[np.uint64]
 
@@ -211,7 +210,7 @@ def _grow(pairs: NDArray[np.uint8], epoch: bytes, k: int) -> tuple[bytes, list[l
     each under a base key: of the two, the sender learns the one off its path."""
     setup, trees = [], []
     for tree in range(COUNT // k):
-        level = [secrets.token_bytes(SEED)]
+        level = [derive(fresh_seed(), "root", epoch)[:SEED]]
         for depth in range(k):
             level = [child for node in level for child in _children(node)]
             index = k * tree + depth

@@ -41,8 +41,9 @@ from mpc.ot.crossing import Elementwise, crossed
 from mpc.ot.extension import Chooser, Sender
 from mpc.ot.matrices import Outer, bytes_of_matrices, vector_product_over
 from mpc.ot.products import OneBit, bytes_chosen, bytes_each_way, product_over
-from mpc.randomness import Stream, fresh_seed
+from mpc.randomness import Stream
 from mpc.schemes import PartyId, Scheme
+from mpc.schemes.additive import Additive
 from mpc.share import Share
 from mpc.triples.pool import Pool
 
@@ -65,7 +66,7 @@ class ObliviousTriples:
         self.keys = dict(keys or {})
         self._links: Links | None = None
         self._pools: dict[Scheme, Pool] = {}
-        self._stream = Stream(fresh_seed())
+        self._stream: Stream  # of this party's parts; from `link` on
 
     def request(self, ctx: Context, count: int) -> None:
         """Makes what is missing to `count`, here and now. Discloses nothing."""
@@ -89,7 +90,7 @@ class ObliviousTriples:
         for start in range(0, count, BATCH):
             size = min(BATCH, count - start)
             cost += Cost(rounds=2 if me in contributors and len(contributors) > 1 else 0)
-            if len(contributors) < scheme.parties:
+            if not _are_shares(scheme):
                 cost += deal_cost(scheme, me, dict.fromkeys(contributors, (3, size)))
         return cost
 
@@ -204,7 +205,7 @@ class ObliviousTriples:
     def _shared(self, ctx: Context, shape: Shape, mine: Array | None) -> Array:
         """This party's share of what the contributors hold parts of."""
         contributors = _contributors(ctx.scheme)
-        if len(contributors) == ctx.parties:
+        if _are_shares(ctx.scheme):
             assert mine is not None
             return mine
         parts = deal(ctx, OPERATION, dict.fromkeys(contributors, shape), mine)
@@ -217,13 +218,15 @@ class ObliviousTriples:
         contributors = _contributors(ctx.scheme)
         peers = [i for i in contributors if i != ctx.me and ctx.me in contributors]
         if self._links is None:
+            step = ctx.tag("links").step
+            self._stream = Stream(ctx.own_seed())
             ids = {i: self.keys[i].id if i in self.keys else bytes(ID_BYTES) for i in peers}
             told = ctx.tell_each("kept base transfers", ids)
             self.keys |= base_transfers(ctx, [i for i in peers if i not in self.keys or told[i] != ids[i]])
-            choosers = {i: Chooser(self.keys[i].sent, _epoch(ctx, i, ctx.me)) for i in peers}
+            choosers = {i: Chooser(self.keys[i].sent, _epoch(ctx, step, i, ctx.me)) for i in peers}
             setups = ctx.tell_each("trees", {i: chooser.setup for i, chooser in choosers.items()})
             self._links = {
-                i: (choosers[i], Sender(self.keys[i].choices, self.keys[i].chosen, setup, _epoch(ctx, ctx.me, i)))
+                i: (choosers[i], Sender(self.keys[i].choices, self.keys[i].chosen, setup, _epoch(ctx, step, ctx.me, i)))
                 for i, setup in setups.items()
             }
         if [*self._links] != peers:
@@ -231,9 +234,14 @@ class ObliviousTriples:
         return self._links
 
 
-def _epoch(ctx: Context, sender: PartyId, chooser: PartyId) -> bytes:
-    """32 bytes of this session and direction alone."""
-    return ctx.secret(chooser if sender == ctx.me else sender, "oblivious transfer", f"{sender}>{chooser}")
+def _epoch(ctx: Context, step: int, sender: PartyId, chooser: PartyId) -> bytes:
+    """32 bytes of this session, step and direction alone: two sources in one session may have the same keys."""
+    return ctx.secret(chooser if sender == ctx.me else sender, "oblivious transfer", str(step), f"{sender}>{chooser}")
+
+
+def _are_shares(scheme: Scheme) -> bool:
+    """Whether what all contributors hold parts of is shared already."""
+    return isinstance(scheme, Additive) and len(_contributors(scheme)) == scheme.parties
 
 
 def _contributors(scheme: Scheme) -> range:
@@ -268,7 +276,7 @@ def _piece_cost(scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
     contributors, algebra = _contributors(scheme), scheme.algebra
     parts = kind.following(scheme) if isinstance(kind, Bits | Masks) else (*kind.drawn(scheme), *kind.following(scheme))
     dealt = dict.fromkeys(contributors, (sum(prod(part.shape) for part in parts),))
-    cost = deal_cost(scheme, me, dealt) if len(contributors) < scheme.parties else Cost()
+    cost = Cost() if _are_shares(scheme) else deal_cost(scheme, me, dealt)
     if me not in contributors or len(contributors) == 1:
         return cost
     below, above = me, len(contributors) - 1 - me  # other contributors before and after
