@@ -74,4 +74,4 @@ def test_the_transport(tmp_path: Path) -> None:
         return recorders[me]
 
     simulate(products, [np.arange(10)] * 3, "additive", wrap=wrap)
-    assert recorders[0].sent == {-1: 8, 1: 240, 2: 240}
+    assert recorders[0].sent == {-1: 32, 1: 240, 2: 240}

@@ -301,7 +301,7 @@ def without_pads(monkeypatch):
     monkeypatch.setattr(extension.Chooser, "extend", choose)
     monkeypatch.setattr(extension.Sender, "extend", send)
     monkeypatch.setattr(
-        extension._Hash, "expanded", lambda self, encrypted, first, count, buffer: np.zeros((len(encrypted), 2 * count), np.uint64)
+        extension._Long, "expanded", lambda self, encrypted, first, count, buffer: np.zeros((len(encrypted), 2 * count), np.uint64)
     )
 
 
