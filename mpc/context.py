@@ -11,7 +11,7 @@ from mpc.algebra import Array, Shape
 from mpc.channel import Channel, Payload, Tag
 from mpc.cost import Cost
 from mpc.errors import PeerError, ProtocolError
-from mpc.randomness import Stream, derive
+from mpc.randomness import Stream, derive, fresh_seed
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
 
@@ -106,6 +106,11 @@ class Context:
     def secret(self, peer: PartyId, *labels: str) -> bytes:
         """32 bytes that this party and `peer` alone know, of this session alone, for the purpose that `labels` name."""
         return derive(self._pair_keys[peer], *labels)
+
+    def own_seed(self) -> bytes:
+        """A fresh seed that this party alone knows. Where the machine's generator gives out again what it once gave (after a
+        snapshot of it was restored), the seed is another one all the same, as long as one peer's generator did not do so."""
+        return derive(fresh_seed(), "own", *(key for _, key in sorted(self._pair_keys.items())))
 
     def tag(self, operation: str) -> Tag:
         """The next step's. All parties of a session take their steps in the same order."""

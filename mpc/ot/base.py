@@ -7,7 +7,6 @@ parties, the index and all that was sent.
 """
 
 import hashlib
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from mpc.context import Context
 from mpc.errors import PeerError
+from mpc.randomness import Stream
 from mpc.schemes import PartyId
 
 COUNT = 128
@@ -52,14 +52,15 @@ def base_transfers(ctx: Context, peers: Iterable[PartyId]) -> dict[PartyId, Base
     as a cost of the session. PeerError where a peer sends what is no
     point of the subgroup, or a point of small order.
     """
-    a = {peer: _scalar() for peer in peers}
+    drawn = {peer: Stream(ctx.own_seed()) for peer in peers}
+    a = {peer: _scalar(stream) for peer, stream in drawn.items()}
     firsts = {peer: crypto_scalarmult_ed25519_base_noclamp(secret) for peer, secret in a.items()}
     theirs = {peer: _point(raw, peer) for peer, raw in ctx.tell_each("base transfers", firsts).items()}
-    choices = {peer: np.frombuffer(secrets.token_bytes(COUNT), np.uint8) & np.uint8(1) for peer in a}
-    b = {peer: [_scalar() for _ in range(COUNT)] for peer in a}
+    choices = {peer: np.frombuffer(stream.read(COUNT), np.uint8) & np.uint8(1) for peer, stream in drawn.items()}
+    b = {peer: [_scalar(stream) for _ in range(COUNT)] for peer, stream in drawn.items()}
     mine = {
         peer: [
-            crypto_core_ed25519_add(point, theirs[peer]) if choice else point
+            (point, crypto_core_ed25519_add(point, theirs[peer]))[choice]  # both, so that it takes as long for either
             for point, choice in zip(map(crypto_scalarmult_ed25519_base_noclamp, b[peer]), choices[peer], strict=True)
         ]
         for peer in a
@@ -86,10 +87,10 @@ def base_transfers(ctx: Context, peers: Iterable[PartyId]) -> dict[PartyId, Base
     return keys
 
 
-def _scalar() -> bytes:
+def _scalar(stream: Stream) -> bytes:
     """Uniform modulo the group's order (RFC 8032, 64 bytes reduced), but for 0."""
     while True:
-        scalar: bytes = crypto_core_ed25519_scalar_reduce(secrets.token_bytes(64))
+        scalar: bytes = crypto_core_ed25519_scalar_reduce(stream.read(64))
         if any(scalar):
             return scalar
 

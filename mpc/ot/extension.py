@@ -13,7 +13,6 @@ with.
 """
 
 import hashlib
-import secrets
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -23,7 +22,7 @@ from mpc.channel import Payload
 from mpc.errors import ProtocolError
 from mpc.ot import kernels
 from mpc.ot.base import COUNT
-from mpc.randomness import derive
+from mpc.randomness import derive, fresh_seed
 
 Words = NDArray[np.uint64]
 
@@ -31,7 +30,7 @@ K = 4
 """Bits of delta a tree: 2^K leaves. 2 needs half the AES and twice the bytes; 8, the reverse and more: eight times the AES."""
 SEED = 16
 LARGEST_EPOCH = 1 << 36
-"""Transfers in one direction of a session. Beyond, the advantage of who computes 2^64 AES against H would pass 2^-28."""
+"""Transfers in one direction of a session. Beyond, the advantage of who computes 2^64 AES against H would pass 2^-27 (docs/oblivious-transfer.md)."""
 
 _PAD = 8  # words by which the rows of a matrix are further apart than they are long: a power of two would evict them
 _AT_ONCE = 1 << 14  # words of leaves that are encrypted at once: 128 KiB
@@ -174,7 +173,7 @@ def _grow(pairs: NDArray[np.uint8], epoch: bytes, k: int) -> tuple[bytes, list[l
     each under a base key: of the two, the sender learns the one off its path."""
     setup, trees = [], []
     for tree in range(COUNT // k):
-        level = [secrets.token_bytes(SEED)]
+        level = [derive(fresh_seed(), "root", epoch)[:SEED]]
         for depth in range(k):
             level = [child for node in level for child in _children(node)]
             index = k * tree + depth

@@ -21,8 +21,9 @@ from mpc.ot.base import ID_BYTES, BaseKeys, base_transfers
 from mpc.ot.extension import Chooser, Sender, Words
 from mpc.ot.products import Product, bytes_each_way, product_over
 from mpc.ot.transfers import BLOCK, received
-from mpc.randomness import Stream, fresh_seed
+from mpc.randomness import Stream
 from mpc.schemes import PartyId, Scheme
+from mpc.schemes.additive import Additive
 from mpc.share import Share
 from mpc.triples.pool import Pool
 
@@ -46,7 +47,7 @@ class ObliviousTriples:
         self.keys = dict(keys or {})
         self._links: Links | None = None
         self._pool = Pool()
-        self._stream = Stream(fresh_seed())
+        self._stream: Stream  # of this party's parts; from `link` on
 
     def request(self, ctx: Context, count: int) -> None:
         """Makes what is missing to `count`, here and now. Discloses nothing."""
@@ -69,7 +70,7 @@ class ObliviousTriples:
         for start in range(0, count, BATCH):
             size = min(BATCH, count - start)
             cost += Cost(rounds=2 if me in contributors else 0)
-            if len(contributors) < scheme.parties:
+            if not isinstance(scheme, Additive):
                 cost += deal_cost(scheme, me, dict.fromkeys(contributors, (3, size)))
         return cost
 
@@ -81,7 +82,7 @@ class ObliviousTriples:
             size = min(BATCH, count - start)
             links, tag = self.link(ctx), ctx.tag(OPERATION)  # at all parties, so that their steps keep the same numbers
             mine = self._additive(ctx, links, tag, size) if ctx.me in contributors else None
-            if len(contributors) == ctx.parties:
+            if isinstance(ctx.scheme, Additive):  # nothing else makes summands shares, however many there are
                 assert mine is not None
                 yield list(mine)
                 continue
@@ -107,20 +108,22 @@ class ObliviousTriples:
             contributors = _contributors(ctx.scheme)
             peers = [i for i in contributors if i != ctx.me and ctx.me in contributors]
             ids = {i: self.keys[i].id if i in self.keys else bytes(ID_BYTES) for i in peers}
+            step = ctx.tag("links").step
+            self._stream = Stream(ctx.own_seed())
             told = ctx.tell_each("kept base transfers", ids)
             self.keys |= base_transfers(ctx, [i for i in peers if i not in self.keys or told[i] != ids[i]])
-            choosers = {i: Chooser(self.keys[i].sent, _epoch(ctx, i, ctx.me)) for i in peers}
+            choosers = {i: Chooser(self.keys[i].sent, _epoch(ctx, step, i, ctx.me)) for i in peers}
             setups = ctx.tell_each("trees", {i: chooser.setup for i, chooser in choosers.items()})
             self._links = {
-                i: (choosers[i], Sender(self.keys[i].choices, self.keys[i].chosen, setup, _epoch(ctx, ctx.me, i)))
+                i: (choosers[i], Sender(self.keys[i].choices, self.keys[i].chosen, setup, _epoch(ctx, step, ctx.me, i)))
                 for i, setup in setups.items()
             }
         return self._links
 
 
-def _epoch(ctx: Context, sender: PartyId, chooser: PartyId) -> bytes:
-    """32 bytes of this session and direction alone."""
-    return ctx.secret(chooser if sender == ctx.me else sender, "oblivious transfer", f"{sender}>{chooser}")
+def _epoch(ctx: Context, step: int, sender: PartyId, chooser: PartyId) -> bytes:
+    """32 bytes of this session, step and direction alone: two sources in one session may have the same keys."""
+    return ctx.secret(chooser if sender == ctx.me else sender, "oblivious transfer", str(step), f"{sender}>{chooser}")
 
 
 def _contributors(scheme: Scheme) -> range:
