@@ -30,7 +30,7 @@ K = 4
 """Bits of delta a tree: 2^K leaves. 2 needs half the AES and twice the bytes; 8, the reverse and more: eight times the AES."""
 SEED = 16
 LARGEST_EPOCH = 1 << 36
-"""Transfers in one direction of a session. Beyond, the advantage of who computes 2^64 AES against H would pass 2^-28."""
+"""Transfers in one direction of a session. Beyond, the advantage of who computes 2^64 AES against H would pass 2^-27 (docs/oblivious-transfer.md)."""
 
 _PAD = 8  # words by which the rows of a matrix are further apart than they are long: a power of two would evict them
 _AT_ONCE = 1 << 14  # words of leaves that are encrypted at once: 128 KiB
