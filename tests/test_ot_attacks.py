@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 from conformance import Watched
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from nacl.bindings import crypto_core_ed25519_sub, crypto_scalarmult_ed25519_base_noclamp, crypto_scalarmult_ed25519_noclamp
+from nacl.bindings import (
+    crypto_core_ed25519_sub,
+    crypto_scalarmult_ed25519_base_noclamp,
+)
 from nacl.exceptions import CryptoError
 from scipy.stats import chi2_contingency, chisquare
 from test_contributing import example
@@ -106,7 +109,7 @@ def key_of(row: int) -> int:
 def test_the_senders_rows_and_both_ends_keys_follow_from_the_messages_alone(k: int) -> None:
     """The sender's side in plain Python from what it has: choices, keys, setup, message. q_j from the leaves it knows, that of
     number x weighted with x + alpha; its keys, and the one that the chooser has."""
-    pairs, choices, chosen = base_keys()
+    _, choices, chosen = base_keys()
     chooser, sender = ends(k)
     picked = Stream(bytes(32)).words((2,))
     message, rows, encrypted = chooser.extend(picked)
