@@ -109,7 +109,7 @@ def key_of(row: int) -> int:
 def test_the_senders_rows_and_both_ends_keys_follow_from_the_messages_alone(k: int) -> None:
     """The sender's side in plain Python from what it has: choices, keys, setup, message. q_j from the leaves it knows, that of
     number x weighted with x + alpha; its keys, and the one that the chooser has."""
-    _, choices, chosen = base_keys()
+    _pairs, choices, chosen = base_keys()
     chooser, sender = ends(k)
     picked = Stream(bytes(32)).words((2,))
     message, rows, encrypted = chooser.extend(picked)
