@@ -376,7 +376,7 @@ def test_each_partys_part_is_uniform_given_the_others(algebra: Any, bug: bool, m
 
     def party(ctx: Context, _: object) -> list[np.ndarray]:
         assert ctx.triples is not None
-        return [share.data for share in ctx.triples.take(ctx, (20_000,))]
+        return [share.data for share in ctx.triples.take(ctx, (8_000,))]
 
     (a, b, c), *others = simulate(party, [None] * 3, scheme, triples="ot")
     theirs = [part for held in others for part in held]
@@ -395,7 +395,7 @@ class Zeros(Stream):
 
 @pytest.mark.parametrize("bug", ["", "the same b", "no choice"])
 def test_the_points_say_nothing_of_the_choices_which_are_fair(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """5 parties: 2,560 transfers. Delta is the choices, so this is a chooser's view of it."""
+    """4 parties: 1,536 transfers. Delta is the choices, so this is a chooser's view of it."""
     if bug == "the same b":
         begun: list[Stream] = []
 
@@ -414,9 +414,9 @@ def test_the_points_say_nothing_of_the_choices_which_are_fair(bug: str, monkeypa
         return watched[me]
 
     def party(ctx: Context, _: object) -> dict[PartyId, np.ndarray]:
-        return {i: keys.choices for i, keys in base_transfers(ctx, [i for i in range(5) if i != ctx.me]).items()}
+        return {i: keys.choices for i, keys in base_transfers(ctx, [i for i in range(4) if i != ctx.me]).items()}
 
-    all_choices = simulate(party, [None] * 5, triples=None, wrap=wrap)
+    all_choices = simulate(party, [None] * 4, triples=None, wrap=wrap)
     points, choices = [], []
     for me, chosen in enumerate(all_choices):
         for to, _, raw in watched[me].sent:
