@@ -1,7 +1,7 @@
 """Products of a party's secrets with its peers', made with all of them at once, in blocks: the exchange is here, what is
 multiplied with what is a `Factor`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -29,7 +29,7 @@ class Factor(Protocol):
     keeps this party's shares of the products itself."""
 
     @property
-    def blocks(self) -> Sequence[slice]:
+    def blocks(self) -> list[slice]:
         """Those in which the transfers are made, the same at both ends."""
         ...
 
@@ -63,7 +63,7 @@ class Elementwise:
     out: Array = field(repr=False)
 
     @property
-    def blocks(self) -> Sequence[slice]:
+    def blocks(self) -> list[slice]:
         return list(blocks(len(self.factor), BLOCK)) if len(self.factor) else []
 
     def words(self, block: slice) -> int:
@@ -93,26 +93,24 @@ def crossed(
     Two rounds: for each block the chooser sends its message, then the sender the corrections; they are sent while the
     blocks before are waited for.
     """
-    last = max((len(factor.blocks) for factor in (*sending.values(), *choosing.values())), default=0)
+    offered = {i: factor.blocks for i, factor in sending.items()}
+    chosen = {i: factor.blocks for i, factor in choosing.items()}
+    last = max(map(len, (*offered.values(), *chosen.values())), default=0)
     kept: dict[tuple[PartyId, int], tuple[Words, Words]] = {}
     for step in range(last + 2 if last else 0):
         for i, factor in choosing.items():
-            for block in factor.blocks[step : step + 1]:
+            for block in chosen[i][step : step + 1]:
                 message, rows, encrypted = links[i][0].extend(factor.choices(block))
                 ctx.send_bytes(i, tag, _payload(message))
                 kept[i, step] = rows, encrypted
-        if step < 1:
-            continue
-        for i, factor in sending.items():
-            for block in factor.blocks[step - 1 : step]:
+        for i, factor in sending.items() if step >= 1 else ():
+            for block in offered[i][step - 1 : step]:
                 end = links[i][1]
                 message = _message(ctx, i, tag, end, factor.words(block))
                 for corrections in factor.send(end, end.extend(message), block):
                     ctx.send_bytes(i, tag, corrections)
-        if step < 2:
-            continue
-        for i, factor in choosing.items():
-            for block in factor.blocks[step - 2 : step - 1]:
+        for i, factor in choosing.items() if step >= 2 else ():
+            for block in chosen[i][step - 2 : step - 1]:
                 receive = partial(ctx.receive_bytes, i, tag)
                 try:
                     factor.choose(links[i][0], kept.pop((i, step - 2)), block, receive)
