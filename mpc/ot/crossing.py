@@ -1,7 +1,7 @@
 """Products of a party's secrets with its peers', made with all of them at once, in blocks: the exchange is here, what is
 multiplied with what is a `Factor`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -30,7 +30,7 @@ class Factor(Protocol):
     keeps this party's shares of the products itself."""
 
     @property
-    def blocks(self) -> Sequence[slice]:
+    def blocks(self) -> list[slice]:
         """Those in which the transfers are made, the same at both ends."""
         ...
 
@@ -64,7 +64,7 @@ class Elementwise:
     out: Array = field(repr=False)
 
     @property
-    def blocks(self) -> Sequence[slice]:
+    def blocks(self) -> list[slice]:
         return list(blocks(len(self.factor), BLOCK)) if len(self.factor) else []
 
     def words(self, block: slice) -> int:
@@ -94,24 +94,26 @@ def crossed(
     Two rounds: for each block the chooser sends its message, then the sender the corrections; they are sent while the
     blocks before are waited for.
     """
-    last = max((len(factor.blocks) for factor in (*sending.values(), *choosing.values())), default=0)
+    offered = {i: factor.blocks for i, factor in sending.items()}
+    chosen = {i: factor.blocks for i, factor in choosing.items()}
+    last = max(map(len, (*offered.values(), *chosen.values())), default=0)
     kept: dict[tuple[PartyId, int], tuple[Words, Words]] = {}
     for step in range(last + 2 * AHEAD if last else 0):
         for i, factor in choosing.items():
-            for block in factor.blocks[step : step + 1]:
+            for block in chosen[i][step : step + 1]:
                 message, rows, encrypted = links[i][0].extend(factor.choices(block))
                 ctx.send_bytes(i, tag, _payload(message))
                 kept[i, step] = rows, encrypted
         now = step - AHEAD
         for i, factor in sending.items() if now >= 0 else ():
-            for block in factor.blocks[now : now + 1]:
+            for block in offered[i][now : now + 1]:
                 end = links[i][1]
                 message = received(ctx, i, tag, end, factor.words(block))
                 for corrections in factor.send(end, end.extend(message), block):
                     ctx.send_bytes(i, tag, corrections)
         now -= AHEAD
         for i, factor in choosing.items() if now >= 0 else ():
-            for block in factor.blocks[now : now + 1]:
+            for block in chosen[i][now : now + 1]:
                 receive = partial(ctx.receive_bytes, i, tag)
                 try:
                     factor.choose(links[i][0], kept.pop((i, now)), block, receive)

@@ -3,7 +3,7 @@ multiples of a whole vector of the other. So there are fewer transfers than for 
 the corrections are as many, and so the bytes about half: 260 a product of elements over Z_2^64, 488 over GF(2^61-1), and 256
 an element of the smaller matrix. [MZ17]"""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -141,10 +141,10 @@ class Outer:
     out: Array = field(repr=False)
 
     @property
-    def blocks(self) -> Sequence[slice]:
+    def blocks(self) -> list[slice]:
         """Of numbers, row by row, once for each slab of elements of the vectors."""
         length, many = self.vectors.shape[1], self.numbers.size
-        found = []
+        found: list[slice] = []
         for slab in _slabs(self.product, length):
             each = max(1, LARGEST_BLOCK // (self.product.corrected * (slab.stop - slab.start)))
             start = slab.start // _slab(self.product) * many
