@@ -28,7 +28,7 @@ from mpc.algebra.ring import RING
 from mpc.channel import Channel, Payload, Tag
 from mpc.context import Context
 from mpc.errors import ComityError, PeerError
-from mpc.ot import base, extension, kernels
+from mpc.ot import base, crossing, extension, kernels
 from mpc.ot.base import COUNT, BaseKeys, base_transfers
 from mpc.ot.extension import Chooser, Sender
 from mpc.ot.products import product_over
@@ -503,7 +503,7 @@ def offline(kept: list[dict[PartyId, BaseKeys]], post: Callable[..., None]) -> b
         return Posting(channel, post) if me == 0 else channel
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ot, "BLOCK", 16)
+        patch.setattr(crossing, "BLOCK", 16)
         shares = simulate(party, kept, triples=None, wrap=wrap, deadline=1.0)
     a, b, c = (sum(held[part] for held in shares) for part in range(3))
     return bool((a * b == c).all())
