@@ -1,12 +1,13 @@
 """What is timed among parties: exchange (messages alone), share, open, multiply, sum, and the dealer. Each declares its cost."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mpc.context import Context, TripleSource
+from mpc.correlations import Triples, triples
 from mpc.cost import Cost
 from mpc.ot.base import base_transfers
 from mpc.ot.extension import Chooser, K, Sender
@@ -56,7 +57,7 @@ def shared(ctx: Context, values: np.ndarray) -> list[Share]:
 
 def _take(ctx: Context, shares: list[Share]) -> object:
     assert ctx.triples is not None
-    return ctx.triples.take(ctx, shares[0].shape)
+    return ctx.triples.take(ctx, triples(ctx.scheme, shares[0].data.size))
 
 
 def _transfers(ctx: Context, link: tuple[Chooser, Sender]) -> None:
@@ -101,13 +102,13 @@ _OPEN = (
 _MULTIPLY = (
     shared,
     lambda ctx, shares: multiply(ctx, shares[0], shares[1]),
-    lambda scheme, me, n, triples: multiply_cost(scheme, me, triples, n),
+    lambda scheme, me, n, source: multiply_cost(scheme, me, source, n),
     lambda x: x * x,
 )
 _DEALER = (
     shared,
     _take,
-    lambda scheme, me, n, _: replace(DealerTriples().cost(scheme, me, n), triples=0),  # taken, and not used up
+    lambda scheme, me, n, _: DealerTriples().cost(scheme, me, Triples(n)),
     lambda x: x * x,
 )
 _BASE = (
@@ -151,9 +152,9 @@ def cases(quick: bool) -> list[Case]:
     listed = [Case("exchange", "additive", False, 2, None, 2 * n, *_EXCHANGE)]  # the bytes of n products
     for group, work in (("share", _SHARE), ("open", _OPEN)):
         listed += [Case(group, scheme, wide, 3, None, few if wide else n, *work) for scheme, wide in SHARINGS]
-    for scheme, wide, parties, triples in MULTIPLICATIONS:
-        count = few if wide else n >> 2 if triples == "ot" else n
-        listed.append(Case("multiply", scheme, wide, parties, triples, count, *_MULTIPLY))
+    for scheme, wide, parties, source in MULTIPLICATIONS:
+        count = few if wide else n >> 2 if source == "ot" else n
+        listed.append(Case("multiply", scheme, wide, parties, source, count, *_MULTIPLY))
     listed += [Case("dealer", "additive", False, parties, "dealer", n, *_DEALER) for parties in (2, 3)]
     listed += [
         Case("ot", "additive", False, 2, None, 256, *_BASE, named="base transfers"),

@@ -20,10 +20,9 @@ import numpy as np
 import parties
 from benchmarks.cases import cases
 from benchmarks.measure import peak_mb
-from mpc.algebra import Shape
 from mpc.channel import Channel, Payload, Tag
 from mpc.context import Context
-from mpc.correlations import Kind
+from mpc.correlations import Kind, Row, triples
 from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
@@ -39,27 +38,21 @@ class Preloaded:
 
     def __init__(self, ctx: Context, count: int) -> None:
         assert ctx.triples is not None
-        self._source, self.name = ctx.triples, ctx.triples.name
-        self._all = ctx.triples.take(ctx, (count,))
+        self.name = ctx.triples.name
+        self._all = ctx.triples.take(ctx, triples(ctx.scheme, count))
         self._next = 0
 
-    def request(self, ctx: Context, count: int) -> None:
+    def request(self, ctx: Context, kind: Row) -> None:
         self._next = 0
 
-    def take(self, ctx: Context, shape: Shape) -> tuple[Share, Share, Share]:
-        a, b, c = self._all
-        part = slice(self._next, self._next + shape[0])
+    def take(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
+        assert isinstance(kind, Row)
+        part = slice(self._next, self._next + kind.count)
         self._next = part.stop
-        return a[part], b[part], c[part]
+        return tuple(x[part] for x in self._all)
 
-    def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
-        return Cost(triples=count)
-
-    def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
-        return self._source.make(ctx, kind)
-
-    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
-        return self._source.cost_of(scheme, me, kind)
+    def cost(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+        return Cost()
 
 
 class Counting:

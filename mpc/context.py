@@ -9,7 +9,7 @@ import numpy as np
 
 from mpc.algebra import Array, Shape
 from mpc.channel import Channel, Payload, Tag
-from mpc.correlations import Kind
+from mpc.correlations import Kind, Row
 from mpc.cost import Cost
 from mpc.errors import PeerError, ProtocolError
 from mpc.randomness import Stream, derive, fresh_seed
@@ -40,30 +40,21 @@ def _numbered(last: dict[PartyId, Tag], peer: PartyId, tag: Tag) -> Tag:
 
 class TripleSource(Protocol):
     """Where random multiplication triples a * b = c, and other correlations (mpc/correlations.py), come from (mpc/triples,
-    one source a file). Under `ctx.under(boolean(scheme))` the triples are of words: c = a & b."""
+    one source a file). All parties must ask for the same."""
 
     @property
     def name(self) -> str: ...
 
-    def request(self, ctx: "Context", count: int) -> None:
-        """Sees to it that `count` triples are there or on their way, so that `take` need not wait. All parties must
-        ask for the same."""
+    def request(self, ctx: "Context", kind: Row) -> None:
+        """Sees to it that so many are there or on their way, so that `take` need not wait."""
         ...
 
-    def take(self, ctx: "Context", shape: Shape) -> tuple[Share, Share, Share]:
-        """Fresh shares of a, b and c, each of `shape`; each triple is handed out once."""
+    def take(self, ctx: "Context", kind: Kind) -> tuple[Share, ...]:
+        """Fresh shares of all parts; each is handed out once."""
         ...
 
-    def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
-        """What one `request` of `count` triples, and taking them, costs party `me`."""
-        ...
-
-    def make(self, ctx: "Context", kind: Kind) -> tuple[Share, ...]:
-        """Fresh shares of all parts of `kind`. All parties must ask for the same."""
-        ...
-
-    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
-        """What `make` costs party `me`."""
+    def cost(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+        """What one `request` and taking it costs party `me`."""
         ...
 
 

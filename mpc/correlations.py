@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ LARGEST_WORK = 1 << 32
 
 
 class Part(NamedTuple):
-    """An array of secrets. `keep`, in words of bits: those that may be 1."""
+    """An array of secrets. `keep`, in words of bits: those that may be 1, along the last axis."""
 
     scheme: Scheme
     shape: Shape
@@ -42,6 +42,10 @@ class Part(NamedTuple):
 
 class Kind(ABC):
     """So and so many of a kind. `scheme` is the session's."""
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__.lower()
 
     @property
     @abstractmethod
@@ -59,24 +63,32 @@ class Kind(ABC):
     def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
         """The other parts' values, from those of the parts drawn."""
 
+    def parts(self, scheme: Scheme) -> tuple[Part, ...]:
+        """All, in the order in which a source hands them out."""
+        return *self.drawn(scheme), *self.following(scheme)
+
     def pieces(self, size: int) -> "Sequence[Kind]":
-        """The same in pieces of at most `size`, where it can be cut; their parts end to end are this one's. `size` is a
-        multiple of 64."""
+        """The same in pieces whose largest part has at most `size` elements, where it can be cut."""
         return (self,)
 
 
 @dataclass(frozen=True)
 class Row(Kind):
-    """`count` of the same, side by side."""
+    """`count` of the same, side by side: the first axis of every part. They can be made at any time, and used one by one."""
 
     count: int
+    EACH: ClassVar[int] = 1
+    """For how many one counts: a word of bits is 64."""
+    WIDTH: ClassVar[int] = 1
+    """Elements of the largest part for each."""
 
     @property
     def dimensions(self) -> tuple[int, ...]:
         return (self.count,)
 
-    def pieces(self, size: int) -> Sequence[Kind]:
-        return [replace(self, count=min(size, self.count - start)) for start in range(0, self.count, size)]
+    def pieces(self, size: int) -> "Sequence[Row]":
+        step = size // self.WIDTH
+        return [replace(self, count=min(step, self.count - start)) for start in range(0, self.count, step)]
 
 
 @dataclass(frozen=True)
@@ -94,8 +106,10 @@ class Triples(Row):
 
 
 @dataclass(frozen=True)
-class Ands(Triples):
+class Ands(Row):
     """Triples of words of 64 bits, x, y, x & y, under `boolean(scheme)`; parts (count,)."""
+
+    EACH = 64
 
     def drawn(self, scheme: Scheme) -> tuple[Part, ...]:
         return Triples(self.count).drawn(boolean(scheme))
@@ -123,19 +137,19 @@ class Squares(Row):
 
 @dataclass(frozen=True)
 class Bits(Row):
-    """Random bits in both domains (daBits): 64 to a word under `boolean(scheme)`, (count / 64 rounded up,), bit i of word j
-    number 64 j + i, those beyond `count` 0; then each as 0 or 1 under the session's scheme, (count,). [RW19]"""
+    """Random bits in both domains (daBits): words of 64 under `boolean(scheme)`, (count,), then each bit, the lowest first,
+    as 0 or 1 under the session's scheme, (count, 64). [RW19]"""
+
+    EACH = WIDTH = 64
 
     def drawn(self, scheme: Scheme) -> tuple[Part, ...]:
-        keep = np.full(-(-self.count // 64), ~np.uint64(0))
-        keep[-1] >>= np.uint64(-self.count % 64)
-        return (Part(boolean(scheme), keep.shape, keep),)
+        return (Part(boolean(scheme), (self.count,)),)
 
     def following(self, scheme: Scheme) -> tuple[Part, ...]:
-        return (Part(scheme, (self.count,)),)
+        return (Part(scheme, (self.count, 64)),)
 
     def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
-        return (scheme.algebra.encode(unpacked(drawn[0]).reshape(-1)[: self.count]),)
+        return (scheme.algebra.encode(unpacked(drawn[0])),)
 
 
 @dataclass(frozen=True)
@@ -151,9 +165,9 @@ class Masks(Row):
 
     def drawn(self, scheme: Scheme) -> tuple[Part, ...]:
         bits = bit_length(scheme.algebra)
-        keep = np.full((self.count, -(-bits // 64)), ~np.uint64(0))
-        keep[:, -1] >>= np.uint64(-bits % 64)
-        return (Part(boolean(scheme), keep.shape, keep),)
+        keep = np.full(-(-bits // 64), ~np.uint64(0))
+        keep[-1] >>= np.uint64(-bits % 64)
+        return (Part(boolean(scheme), (self.count, keep.size), keep),)
 
     def following(self, scheme: Scheme) -> tuple[Part, ...]:
         return (Part(scheme, (self.count,)),)
@@ -188,7 +202,8 @@ class Matrices(Kind):
         return (matrix_product(scheme.algebra, *drawn),)
 
 
-KINDS: tuple[type[Row] | type[Matrices], ...] = (Triples, Ands, Squares, Bits, Masks, Matrices)
+ROWS: tuple[type[Row], ...] = (Triples, Ands, Squares, Bits, Masks)
+KINDS: tuple[type[Row] | type[Matrices], ...] = (*ROWS, Matrices)
 """In the order of the numbers by which a dealer is asked for them."""
 
 
@@ -207,20 +222,20 @@ def of_number(number: int, *numbers: int) -> Kind:
     raise ProtocolError("no kind of triples has this number and dimensions")
 
 
-def triples(scheme: Scheme, count: int) -> Triples:
-    """What `take` hands out under `scheme`."""
+def triples(scheme: Scheme, count: int) -> Row:
+    """What `count` products of elements under `scheme` take."""
     return Ands(count) if scheme.algebra is WORDS else Triples(count)
 
 
 def check(kind: Kind, scheme: Scheme) -> None:
     """ProtocolError unless so much of this kind can be made at once under `scheme`."""
     numbers = kind.dimensions
-    asked, name = " x ".join(map(str, numbers)), type(kind).__name__.lower()
-    if scheme.algebra is WORDS and not isinstance(kind, Triples):
-        raise ProtocolError(f"there are no {name} over {WORDS.name}")
+    asked, limit = " x ".join(map(str, numbers)), LARGEST_REQUEST // kind.WIDTH if isinstance(kind, Row) else LARGEST_REQUEST
+    if scheme.algebra is WORDS and not isinstance(kind, Ands):
+        raise ProtocolError(f"there are no {kind.name} over {WORDS.name}")
     largest = max(x * y for x, y in itertools.combinations(numbers, 2)) if len(numbers) > 1 else numbers[0]
-    if min(numbers) < 1 or largest > LARGEST_REQUEST:
-        raise ProtocolError(f"between 1 and {LARGEST_REQUEST} {name} can be asked for at once, not {asked}")
+    if min(numbers) < 1 or largest > limit:
+        raise ProtocolError(f"between 1 and {limit} {kind.name} can be asked for at once, not {asked}")
     if prod(numbers) > LARGEST_WORK:
         raise ProtocolError(f"matrices of at most {LARGEST_WORK} products can be asked for at once, not {asked}")
 
@@ -240,12 +255,9 @@ def shared(
         yield part, drawn, part.scheme.complete(drawn, value)[1]
 
 
-def joined(pieces: Sequence[Sequence[Share]]) -> tuple[Share, ...]:
-    """Each part's pieces end to end."""
-    return tuple(
-        replace(xs[0], data=np.concatenate([x.data for x in xs]) if len(xs) > 1 else xs[0].data)
-        for xs in zip(*pieces, strict=True)
-    )
+def shares(kind: Kind, scheme: Scheme, me: PartyId, columns: Sequence[Array]) -> tuple[Share, ...]:
+    """Of each part what party `me` holds."""
+    return tuple(Share(x, part.scheme, me) for part, x in zip(kind.parts(scheme), columns, strict=True))
 
 
 def bit_length(algebra: Algebra) -> int:

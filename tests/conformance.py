@@ -362,7 +362,7 @@ CASES: dict[str, Case] = {
 
 CORRELATIONS: tuple[Kind, ...] = (
     Triples(1), Triples(5), Ands(1), Ands(3), Squares(1), Squares(2), Squares(7),
-    Bits(1), Bits(63), Bits(64), Bits(65), Masks(1), Masks(3),
+    Bits(1), Bits(2), Masks(1), Masks(3),
     Matrices(1, 1, 1), Matrices(5, 3, 2), Matrices(2, 3, 5), Matrices(1, 7, 1), Matrices(3, 1, 3),
 )  # fmt: skip
 
@@ -383,9 +383,8 @@ def wrong(kind: Kind, modulus: int, parts: Sequence[np.ndarray]) -> str:
         holds, shapes = all((x * x - y) % modulus == 0 for x, y in zip(*values, strict=True)), [(kind.count,)] * 2
     elif isinstance(kind, Bits):
         words, numbers = values
-        all_bits = [bit for word in words for bit in _bits_of(word, 64)]
-        holds = all_bits == [*numbers, *[0] * (len(all_bits) - kind.count)]
-        shapes = [((kind.count + 63) // 64,), (kind.count,)]
+        holds = all(_bits_of(word, 64) == list(row) for word, row in zip(words, numbers, strict=True))
+        shapes = [(kind.count,), (kind.count, 64)]
     elif isinstance(kind, Masks):
         words, numbers = values
         wholes = [sum(word << 64 * i for i, word in enumerate(row)) for row in words]
@@ -438,8 +437,8 @@ def session(ctx: Context, mine: Sequence[int]) -> dict[str, Report]:
     for name, case in CASES.items():
         measure(name, lambda case=case: case.run(ctx, shares, mine), case.cost(ctx), opened)
     for kind in CORRELATIONS if ctx.triples is not None else ():
-        declared = ctx.triples.cost_of(ctx.scheme, ctx.me, kind)
-        measure(str(kind), lambda kind=kind: list(ctx.triples.make(ctx, kind)), declared, residues)
+        declared = ctx.triples.cost(ctx.scheme, ctx.me, kind)
+        measure(str(kind), lambda kind=kind: list(ctx.triples.take(ctx, kind)), declared, residues)
     return reports
 
 

@@ -14,7 +14,7 @@ from mpc.algebra.ring import RING
 from mpc.algebra.wide import FIELD127, RING128
 from mpc.channel import MemoryChannel, MemoryNetwork, SessionEnded, Tag
 from mpc.context import BLOCK, Context
-from mpc.correlations import Ands, Bits, Masks, Matrices, Squares
+from mpc.correlations import LARGEST_REQUEST, Ands, Bits, Masks, Matrices, Squares, Triples
 from mpc.errors import ComityError, PeerError, ProtocolError
 from mpc.randomness import fresh_seed
 from mpc.schemes import DEALER
@@ -22,7 +22,7 @@ from mpc.schemes.additive import Additive, boolean
 from mpc.schemes.plaintext import Plaintext
 from mpc.schemes.shamir import Shamir
 from mpc.simulate import simulate
-from mpc.triples.dealer import LARGEST_REQUEST, DealerTriples, deal
+from mpc.triples.dealer import DealerTriples, deal
 from mpc.triples.insecure import InsecurePublicTriples
 from protocols.gadgets import multiply, reveal, share
 
@@ -295,7 +295,7 @@ def test_plaintext_parties_with_different_values_are_found():
 
 
 def take(ctx, count):
-    return ctx.triples.take(ctx, (count,))
+    return ctx.triples.take(ctx, Triples(count))
 
 
 def test_the_dealer_refuses_requests_that_differ():
@@ -322,7 +322,7 @@ def requesting(request):
 def test_absurd_numbers_of_triples_are_refused_at_the_party(count):
     def protocol(ctx, x):
         with pytest.raises(ProtocolError, match=f"not {count}"):
-            ctx.triples.take(ctx, (count,) if count >= 0 else (-1, 1))
+            ctx.triples.take(ctx, Triples(count))
 
     simulate(protocol, INPUTS)
 
@@ -361,7 +361,7 @@ def test_absurd_kinds_and_dimensions_are_refused_by_the_dealer(numbers, why):
 
 def test_the_dealer_refuses_requests_of_different_kinds():
     def protocol(ctx, kind):
-        ctx.triples.make(ctx, kind)
+        ctx.triples.take(ctx, kind)
 
     error = failure(protocol, [Squares(3), Squares(3), Masks(3)], Additive(3))
     assert (error.peer, "another kind or number" in str(error)) == (2, True)
@@ -372,12 +372,12 @@ def test_absurd_kinds_are_refused_at_the_party(triples):
     def protocol(ctx, x):
         for kind in (Squares(0), Bits(-1), Masks(LARGEST_REQUEST + 1), Matrices(0, 1, 1), Matrices(5000, 5000, 1), Ands(0)):
             with pytest.raises(ProtocolError, match="between 1 and"):
-                ctx.triples.make(ctx, kind)
+                ctx.triples.take(ctx, kind)
         with pytest.raises(ProtocolError, match="at most"):
-            ctx.triples.make(ctx, Matrices(4096, 4096, 1024))
+            ctx.triples.take(ctx, Matrices(4096, 4096, 1024))
         for kind in (Squares(1), Bits(1), Masks(1), Matrices(1, 1, 1)):
             with pytest.raises(ProtocolError, match=r"no .* over GF"):
-                ctx.triples.make(ctx.under(boolean(ctx.scheme)), kind)
+                ctx.triples.take(ctx.under(boolean(ctx.scheme)), kind)
 
     simulate(protocol, INPUTS, triples=triples)
 
@@ -401,8 +401,8 @@ def test_the_dealer_ends_with_the_session():
 @pytest.mark.parametrize("scheme", [Additive(3), Additive(3, RING128), Shamir(3, 1), Shamir(5, 1), Shamir(5, 2, FIELD127), Plaintext(3)], ids=named)
 def test_triples_are_products_and_each_is_handed_out_once(scheme, triples):
     def protocol(ctx, x):
-        taken = [ctx.triples.take(ctx, shape) for shape in ((4,), (2, 3), (), (1,), (4,))]
-        return [[reveal(ctx, t.reshape(-1)).tolist() for t in triple] for triple in taken]
+        taken = [ctx.triples.take(ctx, Triples(count)) for count in (4, 6, 1, 4)]
+        return [[reveal(ctx, t).tolist() for t in triple] for triple in taken]
 
     results = simulate(protocol, [0] * scheme.parties, scheme, triples=triples)
     assert all(result == results[0] for result in results)

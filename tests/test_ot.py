@@ -25,6 +25,7 @@ from mpc.algebra.wide import FIELD127, RING128
 from mpc.algebra.words import WORDS
 from mpc.channel import Channel, Payload, Tag
 from mpc.context import Context
+from mpc.correlations import Triples
 from mpc.errors import ComityError, PeerError
 from mpc.ot import base, extension, kernels
 from mpc.ot.base import COUNT, base_transfers
@@ -244,7 +245,7 @@ def triples_of(scheme_name: str, parties: int, count: int) -> list[list[np.ndarr
 
     def party(ctx: Context, mine: object) -> list[np.ndarray]:
         assert ctx.triples is not None
-        return [share.data for share in ctx.triples.take(ctx, (count,))]
+        return [share.data for share in ctx.triples.take(ctx, Triples(count))]
 
     threshold = parties - 1 if scheme_name == "additive" else (parties - 1) // 2
     return simulate(party, [None] * parties, schemes(scheme_name, parties, threshold)[0], triples="ot")
@@ -298,7 +299,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, sessions: int) -> list[bytes]:
 
     def party(ctx: Context, mine: object) -> None:
         source = ObliviousTriples(kept[ctx.me])
-        source.request(ctx, 3)
+        source.request(ctx, Triples(3))
         kept[ctx.me] = dict(source.keys)
 
     for _ in range(sessions):
@@ -403,7 +404,7 @@ def test_whatever_is_altered_of_the_offline_phase_is_refused_or_makes_another_tr
 
     def work(ctx: Context, _: object) -> list[np.ndarray]:
         source = ObliviousTriples()
-        return [share.data for share in source.take(ctx, (64,))]
+        return [share.data for share in source.take(ctx, Triples(64))]
 
     outcomes = []
     for number in range(6 if scheme == "additive" else 7):

@@ -27,6 +27,7 @@ from mpc.algebra.field import FIELD
 from mpc.algebra.ring import RING
 from mpc.channel import Channel, Payload, Tag
 from mpc.context import Context
+from mpc.correlations import Triples
 from mpc.errors import ComityError, PeerError
 from mpc.ot import base, crossing, extension, kernels
 from mpc.ot.base import COUNT, BaseKeys, base_transfers
@@ -269,7 +270,7 @@ def test_a_party_whose_generator_was_rewound_makes_other_triples(bug: bool, monk
     """With the same a in both sessions, x - a and x' - a open x - x'."""
 
     def work(ctx: Context) -> list[int]:
-        return next(iter(ObliviousTriples().made(ctx, 8)))[0].tolist()
+        return next(iter(ObliviousTriples().made(ctx, Triples(8))))[0].tolist()
 
     first, second = (parts for parts, _ in rewound_sessions(monkeypatch, work, bug))
     assert (first[0] == second[0]) == bug
@@ -290,9 +291,9 @@ def test_two_sources_with_the_same_kept_keys_in_one_session_share_no_mask(bug: b
 
     def party(ctx: Context, _: object) -> list[np.ndarray]:
         sources = [ObliviousTriples()]
-        sources[0].request(ctx, 1)
+        sources[0].request(ctx, Triples(1))
         sources.append(ObliviousTriples(sources[0].keys))
-        return [share.data for share in sources[1].take(ctx, (3,))]
+        return [share.data for share in sources[1].take(ctx, Triples(3))]
 
     shares = simulate(party, [None, None], triples=None)
     a, b, c = (sum(held[part] for held in shares) for part in range(3))
@@ -307,7 +308,7 @@ def test_ends_with_keys_of_different_base_transfers_make_new_ones() -> None:
 
     def party(ctx: Context, old: dict[PartyId, BaseKeys]) -> dict[PartyId, BaseKeys]:
         source = ObliviousTriples(old)
-        a, b, c = source.take(ctx, (4,))
+        a, b, c = source.take(ctx, Triples(4))
         checked.append((ctx.me, a.data, b.data, c.data))
         return source.keys
 
@@ -330,8 +331,8 @@ def test_a_scheme_in_which_a_value_is_no_sum_of_shares_gets_right_triples(algebr
 
     def party(ctx: Context, _: object) -> list[np.ndarray]:
         assert ctx.triples is not None
-        held = [share.data for share in ctx.triples.take(ctx, (9,))]
-        declared = ctx.triples.cost(ctx.scheme, ctx.me, 9)
+        held = [share.data for share in ctx.triples.take(ctx, Triples(9))]
+        declared = ctx.triples.cost(ctx.scheme, ctx.me, Triples(9))
         assert (ctx.measured.bytes, ctx.measured.rounds) == (declared.bytes, declared.rounds)
         return held
 
@@ -376,7 +377,7 @@ def test_each_partys_part_is_uniform_given_the_others(algebra: Any, bug: bool, m
 
     def party(ctx: Context, _: object) -> list[np.ndarray]:
         assert ctx.triples is not None
-        return [share.data for share in ctx.triples.take(ctx, (8_000,))]
+        return [share.data for share in ctx.triples.take(ctx, Triples(8_000))]
 
     (a, b, c), *others = simulate(party, [None] * 3, scheme, triples="ot")
     theirs = [part for held in others for part in held]
@@ -497,7 +498,7 @@ def offline(kept: list[dict[PartyId, BaseKeys]], post: Callable[..., None]) -> b
     """Whether the triples are right: three blocks of them."""
 
     def party(ctx: Context, keys: dict[PartyId, BaseKeys]) -> list[np.ndarray]:
-        return [share.data for share in ObliviousTriples(keys).take(ctx, (40,))]
+        return [share.data for share in ObliviousTriples(keys).take(ctx, Triples(40))]
 
     def wrap(me: PartyId, channel: Channel) -> Channel:
         return Posting(channel, post) if me == 0 else channel

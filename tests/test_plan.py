@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mpc.correlations import LARGEST_REQUEST
 from mpc.cost import Cost
 from mpc.schemes.named import FIELD, FIELD127, RING, RING128
 from mpc.simulate import simulate
-from mpc.triples.dealer import LARGEST_REQUEST
 from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Node, Not, Number, Reference, Text
 from protocols.planning.execute import answer, execute, inputs
 from protocols.planning.explain import assumptions, steps

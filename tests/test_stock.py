@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conformance import wrong
 
 from mpc.algebra import Array
 from mpc.channel import Channel, Payload, Tag
+from mpc.correlations import ROWS, Bits, Row, Triples
 from mpc.errors import ComityError
 from mpc.ot.base import BaseKeys
 from mpc.schemes import PartyId
@@ -62,9 +64,9 @@ class Known:
     def __init__(self, lot: bytes) -> None:
         self._lot = lot
 
-    def made(self, ctx: Any, count: int) -> Iterator[list[Array]]:
-        for start in range(0, count, ot.BATCH):
-            yield shares_of(self._lot, ctx.me, start, min(start + ot.BATCH, count))
+    def made(self, ctx: Any, kind: Row) -> Iterator[list[Array]]:
+        for start in range(0, kind.count, ot.BATCH):
+            yield shares_of(self._lot, ctx.me, start, min(start + ot.BATCH, kind.count))
 
 
 class Crash(BaseException):
@@ -87,8 +89,8 @@ class Companies:
             (self.folder / name).mkdir()
             self.stocks.append(Stock(self.folder / name, self.limit))
 
-    def shelf(self, me: PartyId) -> Shelf:
-        return self.stocks[me].shelf(Group(NAMES, tuple(name.encode() for name in NAMES), me, self.scheme))
+    def shelf(self, me: PartyId, kind: type[Row] = Triples) -> Shelf:
+        return self.stocks[me].shelf(Group(NAMES, tuple(name.encode() for name in NAMES), me, self.scheme), kind)
 
     def close(self) -> None:
         for stock in self.stocks:
@@ -99,11 +101,11 @@ class Companies:
             self.stocks[me].close()
             self.stocks[me] = Stock(self.folder / NAMES[me], self.limit)
 
-    def prepare(self, wanted: int, maker: Callable[[bytes], Any] = Known, **options: Any) -> int:
+    def prepare(self, wanted: int, maker: Callable[[bytes], Any] = Known, kind: type[Row] = Triples, **options: Any) -> int:
         self.lots += 1
         lot = bytes([self.lots]) * 32
         made = simulate(
-            lambda ctx, _: prepare(ctx, self.shelf(ctx.me), maker(lot), lot, wanted, lambda *_: None), range(3), self.scheme,
+            lambda ctx, _: prepare(ctx, self.shelf(ctx.me, kind), maker(lot), lot, kind(wanted), lambda *_: None), range(3), self.scheme,
             triples=None, **options,
         )  # fmt: skip
         assert len(set(made)) == 1
@@ -175,23 +177,25 @@ def test_prepare_makes_what_is_missing_alone(companies: Companies) -> None:
     assert companies.draw(20) == of(3, *range(3)) + of(1, *range(3, 20))  # the smallest lot first
 
 
+@pytest.mark.parametrize("kind", ROWS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("scheme", [ADDITIVE, SHAMIR, schemes("additive", 3, 2)[1]], ids=lambda scheme: f"{scheme.name}-{scheme.algebra.name}")
-def test_triples_from_the_stock_multiply(tmp_path: Path, scheme: Any) -> None:
+def test_what_comes_from_the_stock_is_right(tmp_path: Path, scheme: Any, kind: type[Row]) -> None:
     companies = Companies(tmp_path, scheme=scheme)
-    assert companies.prepare(20, lambda lot: ObliviousTriples()) == 20
+    assert companies.prepare(20, lambda lot: ObliviousTriples(), kind) == 20
 
-    def use(ctx: Any, count: int) -> tuple[list[Array], int, Any]:
-        source = StockedTriples(companies.shelf(ctx.me), ObliviousTriples())
-        taken = [share.data for share in source.take(ctx, (count,))]
-        assert ctx.measured.bytes == source.cost(scheme, ctx.me, count - source.from_stock).bytes
-        return taken, source.from_stock, ctx.measured.bytes
+    def use(ctx: Any, count: int) -> tuple[list[Array], int]:
+        source = StockedTriples(lambda kind: companies.shelf(ctx.me, type(kind)), ObliviousTriples())
+        taken = [share.data for share in source.take(ctx, kind(count))]
+        found = source.from_stock[kind(1).name]
+        assert ctx.measured.bytes == source.cost(scheme, ctx.me, kind(count - found)).bytes
+        return taken, found
 
     for count, from_stock in ((12, 12), (12, 8), (3, 0)):
         used = simulate(use, [count] * 3, scheme, triples=None)
         assert [x[1] for x in used] == [from_stock] * 3
-        a, b, c = (scheme.combine({i: x[0][k] for i, x in enumerate(used)}) for k in range(3))
-        assert (scheme.algebra.multiply(a, b) == c).all()
-        assert len(set(map(int, a))) == count
+        parts = [part.scheme.combine({i: x[0][k] for i, x in enumerate(used)}) for k, part in enumerate(kind(count).parts(scheme))]
+        assert not wrong(kind(count), scheme.algebra.modulus, parts)
+        assert len(np.unique(parts[0])) >= count
     companies.close()
 
 
@@ -202,8 +206,8 @@ def test_another_scheme_or_other_companies_have_a_stock_of_their_own(companies: 
         Group(NAMES, (b"another", b"birch", b"cedar"), 0, ADDITIVE), Group(NAMES, (b"birch", b"acme", b"cedar"), 0, ADDITIVE),
         Group(NAMES, (b"acme", b"birch", b"cedar"), 0, schemes("additive", 3, 2)[1]),
     ):  # fmt: skip
-        assert companies.stocks[0].shelf(group).marks() == []
-        assert companies.stocks[0].shelf(group).take([Range(one.marks()[0].lot, 0, 5)]) is None
+        assert companies.stocks[0].shelf(group, Triples).marks() == []
+        assert companies.stocks[0].shelf(group, Triples).take([Range(one.marks()[0].lot, 0, 5)]) is None
     assert one.marks()[0].next == 0
 
 
@@ -461,9 +465,10 @@ def test_bounds(companies: Companies, monkeypatch: pytest.MonkeyPatch) -> None:
     companies.stocks[0]._limit = 100
     with pytest.raises(StockFull, match=r"50,000 more triples take 1 MB on disk, beside 0 MB that are there, and `stock` in its node.toml allows 0 MB"):
         shelf.begin(b"x" * 16, 50_000)
-    assert asked("50 triples") == ("triples", 50)
-    for wrong in ("", "triples", "0 triples", "-1 triples", "1 bits", "9999999999 triples", "1e3 triples", "٣ triples", "1  triples"):
-        assert asked(wrong) is None
+    assert asked("50 triples") == Triples(50)
+    assert asked("65 bits") == Bits(2)
+    for name in ("", "triples", "0 triples", "-1 triples", "1 matrices", "9999999999 triples", "1e3 triples", "٣ triples", "1  triples"):
+        assert asked(name) is None
 
 
 def test_room_is_promised_while_something_is_made(companies: Companies) -> None:
@@ -513,7 +518,7 @@ def _keys(companies: Companies, kept: dict[PartyId, dict[PartyId, BaseKeys]]) ->
 
     def work(ctx: Any, _: Any) -> tuple[dict[PartyId, BaseKeys], list[Array]]:
         source = ObliviousTriples(kept.get(ctx.me, {}))
-        (batch,) = source.made(ctx, 8)
+        (batch,) = source.made(ctx, Triples(8))
         return source.keys, batch
 
     found = simulate(work, range(3), ADDITIVE, triples=None, wrap=Counting)
@@ -563,7 +568,7 @@ def test_the_same_keys_in_two_sessions_send_other_bytes_for_the_same_secrets(com
     def work(ctx: Any, _: Any) -> None:
         source = ObliviousTriples(keys[ctx.me])
         source._stream = ot.Stream(bytes([ctx.me]) * 32)
-        list(source.made(ctx, 8))
+        list(source.made(ctx, Triples(8)))
 
     for _ in range(2):
         sent.append([])

@@ -49,19 +49,19 @@ class Spy:
     def __init__(self, source):
         self.source, self.name, self.taken = source, source.name, []
 
-    def request(self, ctx, count):
-        self.source.request(ctx, count)
+    def request(self, ctx, kind):
+        self.source.request(ctx, kind)
 
-    def take(self, ctx, shape):
-        self.taken.append(self.source.take(ctx, shape))
+    def take(self, ctx, kind):
+        self.taken.append(self.source.take(ctx, kind))
         return self.taken[-1]
 
 
 class Again(Spy):
     """A planted bug: the first triple is handed out for ever."""
 
-    def take(self, ctx, shape):
-        return self.taken[0] if self.taken else super().take(ctx, shape)
+    def take(self, ctx, kind):
+        return self.taken[0] if self.taken else super().take(ctx, kind)
 
 
 def compute(ctx, job):

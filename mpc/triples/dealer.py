@@ -7,20 +7,18 @@ degree t the streams fix t + 1 shares of a and b and t of c, so a party beyond t
 
 import itertools
 import struct
-from collections import deque
-from math import prod
+from collections import Counter, deque
+from dataclasses import replace
 
-from mpc.algebra import Shape
+from mpc.algebra import Array
 from mpc.channel import SessionEnded, Tag
 from mpc.context import BLOCK, Context
-from mpc.correlations import LARGEST_REQUEST, Kind, Triples, check, joined, numbered, of_number, shared, triples
+from mpc.correlations import Kind, Row, check, numbered, of_number, shared, shares
 from mpc.cost import Cost
 from mpc.errors import PeerError, ProtocolError
 from mpc.schemes import DEALER, PartyId, Scheme
 from mpc.share import Share
-from mpc.triples.pool import Pool
-
-__all__ = ["LARGEST_REQUEST", "OPERATION", "DealerTriples", "deal"]
+from mpc.triples.pool import Pool, Pools
 
 OPERATION = "triples"
 _REQUEST = struct.Struct("<4Q")
@@ -35,35 +33,28 @@ class DealerTriples:
 
     def __init__(self) -> None:
         self._step = 0
-        self._left: dict[Scheme, int] = {}  # triples that were asked for and not taken yet
-        self._pools: dict[Scheme, Pool] = {}  # those of them that have arrived
+        self._pools = Pools()  # what has arrived
+        self._under_way: Counter[Pool] = Counter()  # how many more each was asked for
         self._coming: deque[tuple[Tag, Scheme, Kind]] = deque()  # in the order in which they are dealt
 
-    def request(self, ctx: Context, count: int) -> None:
-        missing = count - self._left.get(ctx.scheme, 0)
+    def request(self, ctx: Context, kind: Row) -> None:
+        pool = self._pools.of(kind, ctx.scheme)
+        missing = kind.count - pool.size - self._under_way[pool]
         if missing > 0:
-            self._ask(ctx, triples(ctx.scheme, missing))
-            self._left[ctx.scheme] = count
+            self._ask(ctx, replace(kind, count=missing))
+            self._under_way[pool] += missing
 
-    def take(self, ctx: Context, shape: Shape) -> tuple[Share, Share, Share]:
-        count = prod(shape)
-        if count < 1:
-            raise ProtocolError(f"at least 1 triple must be taken, not {count}")
-        self.request(ctx, count)
-        self._left[ctx.scheme] -= count
-        pool = self._pools.setdefault(ctx.scheme, Pool())
-        while pool.size < count:
-            self._arrive(ctx)
-        a, b, c = (Share(x.reshape(shape), ctx.scheme, ctx.me) for x in pool.take(count))
-        return a, b, c
-
-    def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
+    def take(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
         check(kind, ctx.scheme)
-        if isinstance(kind, Triples):
-            part, *_ = kind.drawn(ctx.scheme)
-            return self.take(ctx.under(part.scheme), part.shape)
-        self._ask(ctx, kind)
-        return joined([piece for _ in range(len(self._coming)) if (piece := self._arrive(ctx))])
+        if not isinstance(kind, Row):
+            self._ask(ctx, kind)
+            columns = [self._arrive(ctx) for _ in range(len(self._coming))][-1]
+            return shares(kind, ctx.scheme, ctx.me, columns)
+        self.request(ctx, kind)
+        pool = self._pools.of(kind, ctx.scheme)
+        while pool.size < kind.count:
+            self._arrive(ctx)
+        return shares(kind, ctx.scheme, ctx.me, pool.take(kind.count))
 
     def _ask(self, ctx: Context, kind: Kind) -> None:
         check(kind, ctx.scheme)
@@ -73,26 +64,23 @@ class DealerTriples:
         ctx.measured += Cost(rounds=1)
         self._coming.extend((tag, ctx.scheme, piece) for piece in kind.pieces(BLOCK))
 
-    def _arrive(self, ctx: Context) -> list[Share]:
-        """The next piece; nothing where it is of triples, which go to their pool."""
+    def _arrive(self, ctx: Context) -> list[Array]:
+        """This party's shares of the next piece, which go to their pool, where they have one."""
         tag, scheme, kind = self._coming.popleft()
-        shares = []
+        columns = []
         for parts, random in ((kind.drawn(scheme), True), (kind.following(scheme), False)):
             for part in parts:
                 if ctx.me in part.scheme.seeded(random=random):
-                    share = part.uniform(ctx.stream(DEALER, ctx.me))
+                    columns.append(part.uniform(ctx.stream(DEALER, ctx.me)))
                 else:
-                    share = ctx.under(part.scheme).receive(DEALER, tag, part.shape)
-                shares.append(Share(share, part.scheme, ctx.me))
-        if not isinstance(kind, Triples):
-            return shares
-        self._pools.setdefault(shares[0].scheme, Pool()).put([share.data for share in shares])
-        return []
+                    columns.append(ctx.under(part.scheme).receive(DEALER, tag, part.shape))
+        if isinstance(kind, Row):
+            pool = self._pools.of(kind, scheme)
+            pool.put(columns)
+            self._under_way[pool] -= kind.count
+        return columns
 
-    def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
-        return self.cost_of(scheme, me, Triples(count)) + Cost(triples=count)
-
-    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+    def cost(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
         return Cost(rounds=1, bytes=_REQUEST.size)
 
 

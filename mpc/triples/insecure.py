@@ -1,10 +1,7 @@
 """Triples that everybody could compute: for tests and plaintext runs only. They protect nothing."""
 
-from math import prod
-
-from mpc.algebra import Shape
 from mpc.context import Context
-from mpc.correlations import Kind, check, shared, triples
+from mpc.correlations import Kind, Row, check, shared
 from mpc.cost import Cost
 from mpc.randomness import Stream
 from mpc.schemes import PartyId, Scheme
@@ -19,20 +16,13 @@ class InsecurePublicTriples:
     def __init__(self) -> None:
         self._stream = Stream(bytes(32))
 
-    def request(self, ctx: Context, count: int) -> None:
+    def request(self, ctx: Context, kind: Row) -> None:
         pass
 
-    def take(self, ctx: Context, shape: Shape) -> tuple[Share, Share, Share]:
-        a, b, c = (share.reshape(*shape) for share in self.make(ctx, triples(ctx.scheme, prod(shape))))
-        return a, b, c
-
-    def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
-        return Cost(triples=count)
-
-    def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
+    def take(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
         check(kind, ctx.scheme)
         dealt = shared(kind, ctx.scheme, lambda _, part: part.uniform(self._stream))
         return tuple(Share((drawn | rest)[ctx.me], part.scheme, ctx.me) for part, drawn, rest in dealt)
 
-    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+    def cost(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
         return Cost()

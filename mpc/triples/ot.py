@@ -11,26 +11,29 @@ is; as a number it goes from one to the next: R + r - 2 R r, where r, the next o
 hold of R.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import reduce
 from math import prod
 
 import numpy as np
 
 from mpc.algebra import Algebra, Array, Shape
-from mpc.algebra.words import WORDS
 from mpc.context import Context
 from mpc.correlations import (
+    Ands,
     Bits,
     Kind,
     Masks,
     Matrices,
+    Part,
+    Row,
     Squares,
     Triples,
     bit_length,
     check,
-    joined,
     matrix_product,
+    shares,
     unpacked,
 )
 from mpc.cost import Cost
@@ -43,9 +46,9 @@ from mpc.ot.matrices import Outer, bytes_of_matrices, vector_product_over
 from mpc.ot.products import OneBit, bytes_chosen, bytes_each_way, product_over
 from mpc.randomness import Stream
 from mpc.schemes import PartyId, Scheme
-from mpc.schemes.additive import Additive
+from mpc.schemes.additive import Additive, boolean
 from mpc.share import Share
-from mpc.triples.pool import Pool
+from mpc.triples.pool import Pools
 
 OPERATION = "triples"
 Links = dict[PartyId, tuple[Chooser, Sender]]
@@ -65,78 +68,50 @@ class ObliviousTriples:
     def __init__(self, keys: Mapping[PartyId, BaseKeys] | None = None) -> None:
         self.keys = dict(keys or {})
         self._links: Links | None = None
-        self._pools: dict[Scheme, Pool] = {}
+        self._pools = Pools()
         self._stream: Stream  # of this party's parts; from `link` on
 
-    def request(self, ctx: Context, count: int) -> None:
-        """Makes what is missing to `count`, here and now. Discloses nothing."""
-        pool = self._pools.setdefault(ctx.scheme, Pool())
-        for batch in self.made(ctx, max(count - pool.size, 0)):
+    def request(self, ctx: Context, kind: Row) -> None:
+        """Makes what is missing, here and now. Discloses nothing."""
+        pool = self._pools.of(kind, ctx.scheme)
+        for batch in self.made(ctx, replace(kind, count=max(kind.count - pool.size, 0))):
             pool.put(batch)
 
-    def take(self, ctx: Context, shape: Shape) -> tuple[Share, Share, Share]:
-        count = prod(shape)
-        if count < 1:
-            raise ProtocolError(f"at least 1 triple must be taken, not {count}")
-        self.request(ctx, count)
-        a, b, c = (Share(x.reshape(shape), ctx.scheme, ctx.me) for x in self._pools[ctx.scheme].take(count))
-        return a, b, c
-
-    def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
-        """Without what `link` takes."""
-        cost, contributors = Cost(triples=count), _contributors(scheme)
-        if me in contributors:
-            cost += Cost(bytes=(len(contributors) - 1) * count * bytes_each_way(product_over(scheme.algebra)))
-        for start in range(0, count, BATCH):
-            size = min(BATCH, count - start)
-            cost += Cost(rounds=2 if me in contributors and len(contributors) > 1 else 0)
-            if not _are_shares(scheme):
-                cost += deal_cost(scheme, me, dict.fromkeys(contributors, (3, size)))
-        return cost
-
-    def made(self, ctx: Context, count: int) -> Iterator[list[Array]]:
-        """`count` triples, this party's shares of a, b and c, in batches. 516 bytes a triple to each of the t peers over
-        Z_2^64, 744 over GF(2^61-1), 264 a word of 64 bits."""
-        for start in range(0, count, BATCH):
-            size = min(BATCH, count - start)
-            yield list(self._shared(ctx, (3, size), self._triples(ctx, size)))
-
-    def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
-        """Discloses nothing. For triples see `made`. A square: 258 bytes to each of the t peers over Z_2^64, 372 over
-        GF(2^61-1), on average. A bit: from each contributor 4 to all before it, 8 to all after it, in 2 t rounds; a mask 64
-        times as many. Matrices: see `mpc/ot/matrices.py`."""
+    def take(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
+        """Discloses nothing. Matrices: see `mpc/ot/matrices.py`; the other kinds: see `made`."""
         check(kind, ctx.scheme)
-        if isinstance(kind, Triples):
-            part, *_ = kind.drawn(ctx.scheme)
-            return self.take(ctx.under(part.scheme), part.shape)
-        return joined([self._piece(ctx, piece) for piece in kind.pieces(_largest(kind, ctx.scheme))])
+        if isinstance(kind, Row):
+            self.request(ctx, kind)
+            return shares(kind, ctx.scheme, ctx.me, self._pools.of(kind, ctx.scheme).take(kind.count))
+        return shares(kind, ctx.scheme, ctx.me, self._piece(ctx, kind))
 
-    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+    def cost(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
         """Without what `link` takes."""
-        if isinstance(kind, Triples):
-            part, *_ = kind.drawn(scheme)
-            made = self.cost(part.scheme, me, kind.count)
-            return Cost(made.rounds, made.bytes)
         cost = Cost()
         for piece in kind.pieces(_largest(kind, scheme)):
             cost += _piece_cost(scheme, me, piece)
         return cost
 
-    def _piece(self, ctx: Context, kind: Kind) -> Sequence[Share]:
-        parts = *kind.drawn(ctx.scheme), *kind.following(ctx.scheme)
+    def made(self, ctx: Context, kind: Row) -> Iterator[list[Array]]:
+        """This party's shares of each part, in batches. A triple: 516 bytes to each of the t peers over Z_2^64, 744 over
+        GF(2^61-1); an AND of words: 264; a square: 258 or 372 on average; 64 bits: from each contributor 256 to all before
+        it, 512 to all after it, in 2 t rounds; a mask as many as 64 bits."""
+        for piece in kind.pieces(_largest(kind, ctx.scheme)):
+            yield self._piece(ctx, piece)
+
+    def _piece(self, ctx: Context, kind: Kind) -> list[Array]:
+        parts = kind.parts(ctx.scheme)
+        if isinstance(kind, Triples | Ands):
+            return list(self._shared(ctx.under(parts[0].scheme), (3, kind.count), self._triples(ctx.under(parts[0].scheme), kind.count)))
         if isinstance(kind, Squares):
-            made = list(self._shared(ctx, (2, kind.count), self._squares(ctx, kind.count)))
-        elif isinstance(kind, Matrices):
+            return list(self._shared(ctx, (2, kind.count), self._squares(ctx, kind.count)))
+        if isinstance(kind, Matrices):
             ends = np.cumsum([prod(part.shape) for part in parts])
             flat = self._shared(ctx, (int(ends[-1]),), self._matrices(ctx, kind))
-            made = np.split(flat, ends[:-1])
-        else:
-            keep = parts[0].keep
-            assert keep is not None
-            words, bits = self._bits(ctx, keep)
-            numbers = None if bits is None else _numbers(kind, ctx.scheme, bits)
-            made = [self._shared(ctx.under(part.scheme), part.shape, x) for part, x in zip(parts, (words, numbers), strict=True)]
-        return [Share(x.reshape(part.shape), part.scheme, ctx.me) for part, x in zip(parts, made, strict=True)]
+            return [x.reshape(part.shape) for part, x in zip(parts, np.split(flat, ends[:-1]), strict=True)]
+        words, bits = self._bits(ctx, parts[0])
+        numbers = None if bits is None else _numbers(kind, ctx.scheme, bits)
+        return [self._shared(ctx.under(part.scheme), part.shape, x) for part, x in zip(parts, (words, numbers), strict=True)]
 
     def _triples(self, ctx: Context, count: int) -> Array | None:
         """This contributor's part of a, b and c: (3, count)."""
@@ -169,14 +144,13 @@ class ObliviousTriples:
         crossed(ctx, links, tag, sending, choosing)
         return made
 
-    def _bits(self, ctx: Context, keep: Array) -> tuple[Array, Array] | tuple[None, None]:
-        """Random bits, 64 for each word of `keep`, those it leaves out 0. This contributor's part of the words, shaped as
-        `keep`, and of each bit as a number, (words, 64)."""
+    def _bits(self, ctx: Context, wanted: Part) -> tuple[Array, Array] | tuple[None, None]:
+        """Random bits, in words as `wanted`: this contributor's part of them, and of each bit as a number, (words, 64)."""
         links, algebra, contributors = self.link(ctx), ctx.scheme.algebra, _contributors(ctx.scheme)
         tags = [ctx.tag(OPERATION) for _ in contributors[1:]]
         if ctx.me not in contributors:
             return None, None
-        words = WORDS.uniform(keep.shape, self._stream) & keep
+        words = wanted.uniform(self._stream)
         mine = words.reshape(-1)
         part = algebra.encode(unpacked(mine))  # of R, which is the bit of party 0 now, and the XOR of all at the end
         product = OneBit(algebra)
@@ -257,7 +231,7 @@ def _first_half(count: int) -> int:
 
 
 def _largest(kind: Kind, scheme: Scheme) -> int:
-    """How many of a kind are made at once."""
+    """How many elements of the largest part are made at once."""
     if isinstance(kind, Masks):
         return _BITS // (64 * kind.drawn(scheme)[0].shape[1])
     return _BITS if isinstance(kind, Bits) else BATCH
@@ -266,20 +240,24 @@ def _largest(kind: Kind, scheme: Scheme) -> int:
 def _numbers(kind: Kind, scheme: Scheme, bits: Array) -> Array:
     """What `kind` makes of bits as numbers (words, 64): themselves, or the number that those of each mask make up."""
     if isinstance(kind, Bits):
-        return bits.reshape(-1)[: kind.count]
+        return bits
     (_, width), algebra = kind.drawn(scheme)[0].shape, scheme.algebra
     columns = bits.reshape(-1, 64 * width).T[: bit_length(algebra)]
     return algebra.combination([1 << i for i in range(len(columns))], list(columns))
 
 
 def _piece_cost(scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+    if isinstance(kind, Ands):
+        scheme = boolean(scheme)
     contributors, algebra = _contributors(scheme), scheme.algebra
-    parts = kind.following(scheme) if isinstance(kind, Bits | Masks) else (*kind.drawn(scheme), *kind.following(scheme))
+    parts = kind.following(scheme) if isinstance(kind, Bits | Masks) else kind.parts(scheme)
     dealt = dict.fromkeys(contributors, (sum(prod(part.shape) for part in parts),))
     cost = Cost() if _are_shares(scheme) else deal_cost(scheme, me, dealt)
     if me not in contributors or len(contributors) == 1:
         return cost
     below, above = me, len(contributors) - 1 - me  # other contributors before and after
+    if isinstance(kind, Triples | Ands):
+        return cost + Cost(2, (below + above) * kind.count * bytes_each_way(product_over(algebra)))
     if isinstance(kind, Squares):
         product, first = product_over(algebra), _first_half(kind.count)
         second = kind.count - first

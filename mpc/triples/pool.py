@@ -1,4 +1,4 @@
-"""Triples that were made and not used yet."""
+"""What was made and not used yet."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpc.algebra import Array
+from mpc.correlations import Row
+from mpc.schemes import Scheme
 
 
 class Pool:
-    """Columns of equally many rows (a, b and c of triples), taken in the order in which they were put, each once."""
+    """Of one kind: a column for each part, taken in the order in which they were put, each once."""
 
     def __init__(self) -> None:
         self._batches: deque[list[Array]] = deque()
@@ -19,9 +21,9 @@ class Pool:
         return f"<pool of {self.size}>"
 
     def put(self, batch: Sequence[Array]) -> None:
-        if batch[0].size:
+        if len(batch[0]):
             self._batches.append(list(batch))
-            self.size += batch[0].size
+            self.size += len(batch[0])
 
     def take(self, count: int) -> list[Array]:
         """The next `count` of each column; there must be as many."""
@@ -31,7 +33,18 @@ class Pool:
             batch = self._batches.popleft()
             parts.append([x[:count] for x in batch])
             left = [x[count:] for x in batch]
-            if left[0].size:
+            if len(left[0]):
                 self._batches.appendleft(left)
-            count -= parts[-1][0].size
+            count -= len(parts[-1][0])
         return [np.concatenate(xs) if len(xs) > 1 else xs[0] for xs in zip(*parts, strict=True)]
+
+
+class Pools:
+    """Of all kinds, in one session."""
+
+    def __init__(self) -> None:
+        self._pools: dict[tuple[object, ...], Pool] = {}
+
+    def of(self, kind: Row, scheme: Scheme) -> Pool:
+        """That of the kind under `scheme`; ANDs are the same whether one asks under the session's scheme or that of words."""
+        return self._pools.setdefault((type(kind), *(part.scheme for part in kind.parts(scheme))), Pool())

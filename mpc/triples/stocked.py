@@ -1,7 +1,8 @@
-"""Triples made ahead of time: each party has kept its shares of them, and every one is used at most once, whatever happens.
+"""Triples and other correlations made ahead of time: each party has kept its shares of them, and every one is used at most
+once, whatever happens.
 
-What is kept came from sessions of their own (a *lot* each), so a lot and an index in it name one triple, and each party's
-share of it. Before any is used:
+What is kept came from sessions of their own (a *lot* each, of one kind), so a lot and an index in it name one triple, say, and
+each party's share of it. Before any is used:
 
 1. All tell what they have of each lot: `next`, before which all is used or given up, and `end`. The range begins at the
    highest `next` that any of them has, and ends at the lowest `end`. So a party that comes back with an older state
@@ -18,18 +19,18 @@ each party counts for itself, and never uses an index of its own twice, unless i
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from math import prod
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from mpc.algebra import Array, Shape
+from mpc.algebra import Array
 from mpc.context import Context
-from mpc.correlations import Kind, Triples
+from mpc.correlations import Kind, Row, check, shares
 from mpc.cost import Cost
-from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
-from mpc.triples.pool import Pool
+from mpc.triples.pool import Pool, Pools
 
 LOT_BYTES = 16
 LOTS = 32
@@ -85,58 +86,50 @@ class Supply(Protocol):
 
 
 class Maker(Protocol):
-    """What makes triples here and now (ot.py)."""
+    """What makes them here and now (ot.py)."""
 
     name: str
 
-    def made(self, ctx: Context, count: int) -> Iterator[list[Array]]: ...
-    def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost: ...
-    def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]: ...
-    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost: ...
+    def made(self, ctx: Context, kind: Row) -> Iterator[list[Array]]: ...
+    def take(self, ctx: Context, kind: Kind) -> tuple[Share, ...]: ...
+    def cost(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost: ...
 
 
 class StockedTriples:
-    """From `supply`, and from `making` what is not there. Its declared cost is that without a supply: `from_stock` counts
-    the triples which have saved theirs."""
+    """From `supply`, one for each kind, and from `making` what is not there. Its declared cost is that without a supply:
+    `from_stock` counts, by kind, what has saved its own."""
 
-    def __init__(self, supply: Supply, making: Maker) -> None:
+    def __init__(self, supply: Callable[[Row], Supply], making: Maker) -> None:
         self.name = making.name
-        self.asked = self.from_stock = 0
-        self._supply, self._making, self._pool = supply, making, Pool()
-        self._is_short = False
+        self.from_stock: Counter[str] = Counter()
+        self._supply, self._making, self._pools = supply, making, Pools()
+        self._short: set[Pool] = set()
 
-    def request(self, ctx: Context, count: int) -> None:
-        """Discloses to the other parties how many triples are kept, and which lots; nothing else."""
-        missing = count - self._pool.size
+    def request(self, ctx: Context, kind: Row) -> None:
+        """Discloses to the other parties how many of the kind are kept, and which lots; nothing else."""
+        pool = self._pools.of(kind, ctx.scheme)
+        missing = kind.count - pool.size
         if missing <= 0:
             return
-        self.asked += missing
-        if not self._is_short:
-            for batch in draw(ctx, self._supply, missing):
-                self._pool.put(batch)
-                self.from_stock += batch[0].size
-            missing = count - self._pool.size
-            self._is_short = missing > 0  # for all parties alike; the next request need not ask again
-        for batch in self._making.made(ctx, missing):
-            self._pool.put(batch)
+        if pool not in self._short:
+            for batch in draw(ctx, self._supply(kind), missing):
+                pool.put(batch)
+                self.from_stock[kind.name] += len(batch[0])
+            missing = kind.count - pool.size
+            if missing > 0:  # for all parties alike; the next request need not ask again
+                self._short.add(pool)
+        for batch in self._making.made(ctx, replace(kind, count=missing)):
+            pool.put(batch)
 
-    def take(self, ctx: Context, shape: Shape) -> tuple[Share, Share, Share]:
-        count = prod(shape)
-        if count < 1:
-            raise ProtocolError(f"at least 1 triple must be taken, not {count}")
-        self.request(ctx, count)
-        a, b, c = (Share(x.reshape(shape), ctx.scheme, ctx.me) for x in self._pool.take(count))
-        return a, b, c
+    def take(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
+        check(kind, ctx.scheme)
+        if not isinstance(kind, Row):
+            return self._making.take(ctx, kind)  # their shapes are known with the query alone
+        self.request(ctx, kind)
+        return shares(kind, ctx.scheme, ctx.me, self._pools.of(kind, ctx.scheme).take(kind.count))
 
-    def cost(self, scheme: Scheme, me: PartyId, count: int) -> Cost:
-        return self._making.cost(scheme, me, count)
-
-    def make(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
-        """Nothing but triples is in stock: other kinds are made here and now."""
-        return self.take(ctx, (kind.count,)) if type(kind) is Triples else self._making.make(ctx, kind)
-
-    def cost_of(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
-        return self._making.cost_of(scheme, me, kind)
+    def cost(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+        return self._making.cost(scheme, me, kind)
 
 
 def draw(ctx: Context, supply: Supply, count: int) -> list[list[Array]]:

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,31 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return int(found[1]) * FACTORS[found[2]]
 
 
+KINDS = {
+    "triples": "Triples: one for each product of secrets.",
+    "ands": "ANDs of secret bits.",
+    "squares": "Squares of secrets.",
+    "bits": "Random bits, as bits and as numbers.",
+    "masks": "Random numbers with their bits.",
+}
+
+
+def _wanted(command: Callable[..., None]) -> Callable[..., None]:
+    for kind, what in reversed(KINDS.items()):
+        command = click.option(f"--{kind}", type=_Count(), metavar="COUNT", help=what)(command)
+    return command
+
+
 @click.command()
 @NODE
 @click.option(
     "--with", "partners", type=click.Choice(["all"]), default="all", show_default=True,
-    help="With which companies: triples are made by all parties of the approved spec together, so there is no other choice.",
+    help="With which companies: it is made by all parties of the approved spec together, so there is no other choice.",
 )  # fmt: skip
-@click.option("--triples", required=True, type=_Count(), metavar="COUNT", help="How many are to be in stock at the end: 500k, 50M.")
-def prepare(node: Path, partners: str, triples: int) -> None:
-    """Make triples ahead of queries, with all other nodes, at a quiet hour.
+@_wanted
+def prepare(node: Path, partners: str, **wanted: int | None) -> None:
+    """Make triples, and what else queries use up, ahead of them, with all other nodes, at a quiet hour. `comity explain` says
+    how much of what a query takes. Each count is what is to be in stock at the end: 500k, 50M.
 
     What is in stock already counts: nothing is made where there is enough, and after an interruption (Ctrl-C) the same command goes on.
     """
@@ -48,19 +65,23 @@ def prepare(node: Path, partners: str, triples: int) -> None:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
         console=out, disable=not out.is_terminal,
     )  # fmt: skip
-    with bar:
-        shown = _Shown(bar, triples)
-        result = ask_node(pb.RunRequest(prepare=f"{triples} triples"), node, shown.hear)
-    made, there = result["made"], result["wanted"]
-    what = f"made {made:,} triples" if made else "nothing was missing"
-    click.echo(f"{what}; {there:,} or more are in stock with {', '.join(result['with'])}")
+    asked = {kind: count for kind, count in wanted.items() if count}
+    if not asked:
+        raise click.UsageError(f"say how many of what are to be in stock: {', '.join(f'--{kind}' for kind in wanted)}")
+    for kind, count in asked.items():
+        with bar:
+            shown = _Shown(bar, kind, count)
+            result = ask_node(pb.RunRequest(prepare=f"{count} {kind}"), node, shown.hear)
+        made, there = result["made"], result["wanted"]
+        what = f"made {made:,} {kind}" if made else f"no {kind} were missing"
+        click.echo(f"{what}; {there:,} or more are in stock with {', '.join(result['with'])}")
 
 
 class _Shown:
     """The progress: a bar, or a line now and then."""
 
-    def __init__(self, bar: Progress, wanted: int) -> None:
-        self._bar, self._task = bar, bar.add_task("making triples", total=wanted, rate="")
+    def __init__(self, bar: Progress, kind: str, wanted: int) -> None:
+        self._bar, self._kind, self._task = bar, kind, bar.add_task(f"making {kind}", total=wanted, rate="")
         self._first: tuple[float, int] | None = None
         self._said = time.monotonic()
 
@@ -75,7 +96,7 @@ class _Shown:
         if self._bar.disable and (now - self._said >= EVERY or made == of):
             self._said = now
             pace = f", {rate:,.0f} a second, {_duration((of - made) / rate)} to go" if rate and made < of else ""
-            click.echo(f"{made:,} of {of:,} triples{pace}", err=True)
+            click.echo(f"{made:,} of {of:,} {self._kind}{pace}", err=True)
 
 
 def _duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ from parties.cli.spec import NODE
 from parties.cli.table import console
 from parties.governance.stock import megabytes, stocked
 from parties.node.config import read_config
+from parties.node.preparing import KINDS
 
 
 @click.command()
@@ -28,7 +29,7 @@ def status(node: Path, format_: str) -> None:
     out = console()
     out.print(f"stock of {found['node']}: {megabytes(sum(lot['bytes'] for lot in found['stock']))} of {megabytes(found['limit'])}")
     if not found["stock"]:
-        out.print("nothing is in stock: `comity prepare` makes triples ahead of queries")
+        out.print("nothing is in stock: `comity prepare` makes triples and bits ahead of queries")
         return
     table = Table()
     for column in ("with", "what", "scheme", "left", "of", "MB", "made"):
@@ -50,7 +51,7 @@ def read_status(node: Path) -> dict[str, Any]:
         "stock": [
             {
                 "with": [name for name in lot.parties if name != config.name], "kind": lot.kind, "scheme": lot.scheme,
-                "left": lot.left, "of": lot.end, "bytes": lot.bytes, "made": lot.made.isoformat(), "under_way": lot.is_open,
+                "left": KINDS[lot.kind].EACH * lot.left, "of": KINDS[lot.kind].EACH * lot.end, "bytes": lot.bytes, "made": lot.made.isoformat(), "under_way": lot.is_open,
             }
             for lot in stocked(node)
         ],

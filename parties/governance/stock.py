@@ -1,4 +1,4 @@
-"""What a node keeps of what the offline phase makes: its shares of random triples, each for one use, and base transfers' keys.
+"""What a node keeps of what the offline phase makes: its shares of random triples and bits, each for one use, and base transfers' keys.
 
 What one session made is a *lot*: its shares lie in chunks, encrypted (AES-256-GCM) with `stock.key`, which is bound to
 the chunk's place. Lots are kept by kind and by `Group`: exactly these parties, in this order, under this scheme. Of each lot the
@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mpc.algebra import Array
+from mpc.correlations import Row
 from mpc.errors import ComityError
 from mpc.ot.base import COUNT, ID_BYTES, KEY_BYTES, BaseKeys
 from mpc.schemes import PartyId, Scheme
@@ -41,8 +43,6 @@ from parties.governance.files import publish, write_new
 from parties.governance.release import frame
 
 FOLDER, FILE, LOCK, KEY = "stock", "stock.sqlite", "stock.lock", "stock.key"
-COLUMNS = {"triples": 3}
-"""The kinds of material, and how many elements one takes: a, b and c."""
 NONCE_BYTES, TAG_BYTES = 12, 16
 
 log = logging.getLogger("comity")
@@ -102,7 +102,7 @@ class Stocked(NamedTuple):
     made: datetime
     is_open: bool
     left: int
-    """At this node; another may have less."""
+    """At this node; another may have less. Bits are counted in words of 64."""
     end: int
     bytes: int
 
@@ -168,7 +168,7 @@ class Stock:
                 os.close(self._exclusive)
                 self._exclusive = -1
 
-    def shelf(self, group: Group, kind: str = "triples") -> "Shelf":
+    def shelf(self, group: Group, kind: type[Row]) -> "Shelf":
         return Shelf(self, group, kind)
 
     # base transfers' keys
@@ -272,10 +272,10 @@ class Stock:
 class Shelf:
     """What is in stock of one kind with one group."""
 
-    def __init__(self, stock: Stock, group: Group, kind: str) -> None:
-        self._stock, self._group, self._kind = stock, group, kind
-        self._algebra = group.scheme.algebra
-        self._bytes = COLUMNS[kind] * self._algebra.element_bytes
+    def __init__(self, stock: Stock, group: Group, kind: type[Row]) -> None:
+        self._stock, self._group, self._kind, self._each = stock, group, kind(1).name, kind.EACH
+        self._columns = [(part.scheme.algebra, part.shape[1:]) for part in kind(1).parts(group.scheme)]
+        self._bytes = sum(prod(shape) * algebra.element_bytes for algebra, shape in self._columns)
 
     def __repr__(self) -> str:
         return f"<{self._kind} in {self._stock}>"
@@ -284,34 +284,35 @@ class Shelf:
 
     def begin(self, lot: bytes, count: int) -> None:
         """A lot of `count` is about to be made. StockFull where there is no room for it."""
-        stock, size = self._stock, count * self._bytes
+        stock, size, more = self._stock, count * self._bytes, f"{count * self._each:,} more {self._kind}"
         with stock._transaction():
             held = stock._held()
             if held + size > stock._limit:
                 raise StockFull(
-                    f"{count:,} more {self._kind} take {megabytes(size)} on disk, beside {megabytes(held)} that are there, and `stock` in its "
+                    f"{more} take {megabytes(size)} on disk, beside {megabytes(held)} that are there, and `stock` in its "
                     f"node.toml allows {megabytes(stock._limit)}"
                 )
             free = shutil.disk_usage(stock._directory).free
             if size > free:
-                raise StockFull(f"{count:,} more {self._kind} take {megabytes(size)} on disk, and {megabytes(free)} are free")
+                raise StockFull(f"{more} take {megabytes(size)} on disk, and {megabytes(free)} are free")
             if len(self.marks()) >= LOTS:
                 raise StockFull(f"it keeps {LOTS} lots of {self._kind} with the same companies, and no more")
             stock._rows(
                 "INSERT INTO lots (lot, circle, kind, parties, scheme, made, is_open, planned, next, confirmed, end) "
                 "VALUES (?, ?, ?, ?, ?, ?, 1, ?, 0, 0, 0)",
                 lot, self._group.id, self._kind, json.dumps(self._group.parties),
-                f"{self._group.scheme.name} over {self._algebra.name}", int(datetime.now(UTC).timestamp()), size,
+                f"{self._group.scheme.name} over {self._group.scheme.algebra.name}", int(datetime.now(UTC).timestamp()), size,
             )  # fmt: skip
 
     def add(self, lot: bytes, batch: Sequence[Array]) -> None:
         """The next chunk of a lot that was begun; durable on return."""
-        stock, size = self._stock, batch[0].size
+        stock, size = self._stock, len(batch[0])
         rows = stock._rows("SELECT end FROM lots WHERE lot = ? AND is_open", lot)
         if not rows:
             raise StockError(f"the {self._kind} that were being made were destroyed meanwhile")
         start = rows[0]["end"]
-        raw = b"".join(bytes(self._algebra.to_bytes(np.ascontiguousarray(column))) for column in batch)
+        columns = zip(self._columns, batch, strict=True)
+        raw = b"".join(bytes(algebra.to_bytes(np.ascontiguousarray(column))) for (algebra, _), column in columns)
         sealed = stock._sealed(raw, self._bound(lot, start, start + size))
         publish(stock._directory / _place(lot, start), lambda draft: write_new(draft, sealed))
         with stock._transaction():
@@ -410,19 +411,27 @@ class Shelf:
 
     def _read(self, lot: bytes, start: int, stop: int) -> list[Array]:
         """ValueError where a chunk is missing in the database."""
-        stock, parts, reached = self._stock, [], start
+        stock, parts, reached = self._stock, list[list[Array]](), start
         for chunk in stock._rows("SELECT start, stop FROM chunks WHERE lot = ? AND stop > ? AND start < ? ORDER BY start", lot, start, stop):
             first, last = chunk["start"], chunk["stop"]
             if first > reached:
                 raise ValueError("a chunk is missing")
             sealed = (stock._directory / _place(lot, first)).read_bytes()
             raw = stock._unsealed(sealed, self._bound(lot, first, last))
-            columns = self._algebra.from_bytes(raw, (COLUMNS[self._kind], last - first))
-            parts.append(columns[:, reached - first : stop - first].copy())  # lets go of the rest
-            reached = last
+            parts.append([column[reached - first : stop - first].copy() for column in self._read_columns(raw, last - first)])
+            reached = last  # the copies let go of the rest
         if reached < stop:
             raise ValueError("a chunk is missing")
-        return list(np.concatenate(parts, axis=1))
+        return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+
+    def _read_columns(self, raw: bytes, size: int) -> Iterator[Array]:
+        if len(raw) != size * self._bytes:
+            raise ValueError("a chunk of another size")
+        at = 0
+        for algebra, shape in self._columns:
+            length = size * prod(shape) * algebra.element_bytes
+            yield algebra.from_bytes(raw[at : at + length], (size, *shape))
+            at += length
 
     def _bound(self, lot: bytes, start: int, stop: int) -> bytes:
         return frame("comity stock 1", lot, self._group.id, self._kind, str(start), str(stop))

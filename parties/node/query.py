@@ -57,5 +57,5 @@ def run_query(
     phases(None)
     if opened is None:
         return None
-    stocked = ctx.triples.from_stock if isinstance(ctx.triples, StockedTriples) else None
+    stocked = ctx.triples.from_stock["triples"] if isinstance(ctx.triples, StockedTriples) else None
     return report(plan, digest, opened, plan.cost(ctx.me), ctx.measured, phases.seconds, stocked)

@@ -180,7 +180,7 @@ class ServingNode:
             return "its initiator is no party of the spec"
         if member.spec.security.triples != "ot":
             return "under the approved spec the companies make no triples among themselves: there is nothing to prepare"
-        return "" if preparing.asked(name) else f"a session can have 1 to {preparing.LARGEST:,} triples in stock"
+        return "" if preparing.asked(name) else f"a session can have 1 to {preparing.LARGEST:,} of a kind in stock: {', '.join(preparing.KINDS)}"
 
     def _invited(self, peer: str, invitation: pb.Invitation) -> None:
         """`peer` starts a query, and this node is to dial it."""
@@ -331,15 +331,15 @@ class ServingNode:
         if refusal or wanted is None:
             raise SessionFailed(f"{me} refuses: {refusal}", pb.Abort.REFUSED, me, refusal)
         try:
-            kind, count = wanted
-            log.info("preparing", extra=fields(kind=kind, count=count, initiator=initiator, session=agreed.session_id.hex()[:16]))
+            log.info("preparing", extra=fields(wanted=name, initiator=initiator, session=agreed.session_id.hex()[:16]))
             ctx = context(member, attempt.session, agreed.session_id, agreed.keys, scheme)
-            shelf = self.stock.shelf(preparing.group(member, scheme), kind)
+            shelf = self.stock.shelf(preparing.group(member, scheme), type(wanted))
             with preparing.making(self.stock, member) as maker:
                 made = preparing.prepare(
-                    ctx, shelf, maker, agreed.session_id, count, lambda made, of: tell(preparing.progress(made, of))
+                    ctx, shelf, maker, agreed.session_id, wanted, lambda made, of: tell(preparing.progress(made, of))
                 )
-            return {"kind": kind, "wanted": count, "made": made, "with": sorted(peers)}
+            each = wanted.EACH
+            return {"kind": wanted.name, "wanted": each * wanted.count, "made": each * made, "with": sorted(peers)}
         except StockFull as error:
             raise SessionFailed(f"{me} refuses: {error}", pb.Abort.REFUSED, me, str(error)) from None
         finally:

@@ -7,6 +7,7 @@ import numpy as np
 
 from mpc.algebra import Array
 from mpc.context import Context, TripleSource
+from mpc.correlations import triples
 from mpc.cost import Cost
 from mpc.dealing import deal, deal_cost
 from mpc.errors import ProtocolError
@@ -31,15 +32,15 @@ def multiply(ctx: Context, x: Share, y: Share) -> Share:
 
 def _beaver(ctx: Context, x: Share, y: Share) -> Share:
     """With d = x - a and e = y - b opened, x y = (a + d) y = c + d y + e a: each party computes that on its shares."""
-    triples, algebra = ctx.triples, ctx.scheme.algebra
-    assert triples is not None
-    triples.request(ctx, x.data.size)
+    source, algebra = ctx.triples, ctx.scheme.algebra
+    assert source is not None
+    source.request(ctx, triples(ctx.scheme, x.data.size))
     ctx.measured += Cost(triples=x.data.size)
     all_x, all_y, product = x.data.reshape(-1), y.data.reshape(-1), np.empty(x.data.size, x.data.dtype)
     kept: deque[tuple[Array, Array]] = deque()
 
     def masked(block: slice) -> Array:
-        a, b, c = (share.data for share in triples.take(ctx, (block.stop - block.start,)))
+        a, b, c = (share.data for share in source.take(ctx, triples(ctx.scheme, block.stop - block.start)))
         kept.append((a, c))
         return np.stack([algebra.subtract(all_x[block], a), algebra.subtract(all_y[block], b)])
 
@@ -63,9 +64,10 @@ def _reshare(ctx: Context, x: Share, y: Share) -> Share:
     return replace(x, data=algebra.combination(weights, [parts[i] for i in owners]))
 
 
-def multiply_cost(scheme: Scheme, me: PartyId, triples: TripleSource | None, elements: int) -> Cost:
+def multiply_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, elements: int) -> Cost:
     """What one `multiply` of `elements` products costs party `me`."""
-    if triples is not None:
-        return triples.cost(scheme, me, elements) + reveal_cost(scheme, me, range(scheme.parties), 2 * elements)
+    if source is not None:
+        made = source.cost(scheme, me, triples(scheme, elements)) + Cost(triples=elements)
+        return made + reveal_cost(scheme, me, range(scheme.parties), 2 * elements)
     assert scheme.product_weights is not None
     return deal_cost(scheme, me, dict.fromkeys(range(len(scheme.product_weights)), (elements,)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from mpc.algebra import Array
 from mpc.context import Context
+from mpc.correlations import Triples
 from mpc.randomness import Stream
 from mpc.share import Share, concatenate
 from protocols.gadgets import multiply, reveal, share
@@ -36,7 +37,7 @@ def prepare(ctx: Context, plan: Plan) -> None:
     """Asks for the triples that `execute` will use, so that they are dealt while the companies compute at home. The
     dealer learns their number, which is in the plan."""
     if plan.products and ctx.triples is not None:
-        ctx.triples.request(ctx, plan.multiplied)
+        ctx.triples.request(ctx, Triples(plan.multiplied))
 
 
 def draw_noise(plan: Plan, me: str, stream: Stream) -> Array | None:

@@ -8,11 +8,11 @@ from functools import cached_property
 from math import prod
 
 from mpc.algebra import Shape
+from mpc.correlations import LARGEST_REQUEST
 from mpc.cost import Cost
 from mpc.errors import ComityError
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.named import schemes
-from mpc.triples.dealer import LARGEST_REQUEST
 from mpc.triples.named import triple_source
 from protocols.expression import (
     Arithmetic,
