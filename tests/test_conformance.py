@@ -132,8 +132,8 @@ def makes(cell: Cell, me: int, kind: Kind) -> Cost:
         chosen, sent = (below * more + above * fewer) * transfers, (below * fewer + above * more) * corrections
         dealt = 2 * kind.count
     elif isinstance(kind, Bits | Masks):
-        words = (kind.count + 63) // 64 if isinstance(kind, Bits) else kind.count * (2 if width > 8 else 1)
-        chosen, sent, dealt = below * 64 * words, above * 64 * words * width, kind.count
+        words = kind.count if isinstance(kind, Bits) else kind.count * (2 if width > 8 else 1)
+        chosen, sent, dealt = below * 64 * words, above * 64 * words * width, kind.count * (64 if isinstance(kind, Bits) else 1)
         rounds = 2 * (above + (below > 0))
     elif isinstance(kind, Matrices):
         m, k, n_columns = kind.m, kind.k, kind.n

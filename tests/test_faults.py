@@ -410,7 +410,7 @@ def test_triples_are_products_and_each_is_handed_out_once(scheme, triples):
     for a, b, c in results[0]:
         assert [(x * y - z) % m for x, y, z in zip(a, b, c, strict=True)] == [0] * len(a)
         seen += a + b
-    assert len(set(seen)) == len(seen) == 2 * (4 + 6 + 1 + 1 + 4)
+    assert len(set(seen)) == len(seen) == 2 * (4 + 6 + 1 + 4)
 
 
 def test_triples_of_two_sessions_differ():

@@ -1,5 +1,6 @@
 """The stock of nodes that are processes of their own: made at a quiet hour, used by queries, over crashes and old backups."""
 
+import json
 import shutil
 import signal
 import sqlite3
@@ -80,10 +81,16 @@ def test_triples_are_made_ahead_and_used(tmp_path: Path) -> None:
         assert f"{needed} of the {needed} triples would come from the stock of gamma" in explained
         assert f"of the {needed} triples, those that are in stock" in comity("explain", cluster.spec, "worth").stdout
         again = prepare(cluster, needed + 10, "beta")
-        assert "nothing was missing" in again.stdout, again.stderr
+        assert "no triples were missing" in again.stdout, again.stderr
+        both = comity("prepare", "--node", cluster["beta"], "--triples", str(needed + 10), "--bits", "200")
+        assert "no triples were missing" in both.stdout, both.stderr
+        assert "made 256 bits; 256 or more are in stock with alpha, gamma" in both.stdout
+        shown = json.loads(comity("status", "--node", cluster["gamma"], "--format", "json").stdout)["stock"]
+        assert [(lot["kind"], lot["left"], lot["of"]) for lot in shown] == [("triples", needed + 10, needed + 10), ("bits", 256, 256)]
+        assert "say how many of what" in comity("prepare", "--node", cluster["beta"]).stderr
         said = cluster.run("worth", "beta", "--format", "table")
         assert f"({needed} of {needed} from the stock)" in said.stdout, said.stderr
-        assert [left(cluster, name) for name in NAMES] == [[10]] * 3
+        assert [left(cluster, name) for name in NAMES] == [[10, 256]] * 3
         cost = worth(cluster)
         assert cost["from_stock"] == 10
         assert cost["measured"]["bytes"] < cost["declared"]["bytes"]
@@ -104,7 +111,7 @@ def test_what_a_node_refuses_to_keep_is_said(tmp_path: Path) -> None:
         assert [left(cluster, name) for name in NAMES] == [[]] * 3
         assert prepare(cluster, 1000).returncode == 0
         assert "no count, such as 500000, 500k or 50M" in prepare(cluster, "50 M").stderr
-        assert "1 to 1,073,741,824 triples" in prepare(cluster, "2G").stderr
+        assert "1 to 1,073,741,824 of a kind in stock: triples, ands, squares, bits, masks" in prepare(cluster, "2G").stderr
 
 
 def test_a_restored_backup_of_one_node_uses_nothing_twice(tmp_path: Path) -> None:

@@ -140,8 +140,8 @@ class NodeFile(BaseModel):
     stock: Annotated[
         str,
         Field(
-            description="the most on disk of what is made ahead of queries (`comity prepare`), such as `\"2 GB\"`: a triple takes 24 bytes, "
-            "under larger algebras 48; other companies can have this node take part in making as much"
+            description="the most on disk of what is made ahead of queries (`comity prepare`), such as `\"2 GB\"`: a triple takes 24 bytes, a random "
+            "bit 8, under larger algebras twice as much; other companies can have this node take part in making as much"
         ),
         AfterValidator(_stock),
     ] = STOCK
