@@ -197,4 +197,4 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path: Path) -> None:
         cluster.wait_for_log("gamma", "cancelled there")
         had = min(sum(left(cluster, name)) for name in NAMES)
         assert had >= 1 << 18
-        assert "nothing was missing" in prepare(cluster, had).stdout
+        assert "no triples were missing" in prepare(cluster, had).stdout
