@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from mpc.context import Context, TripleSource
-from mpc.correlations import Triples, triples
+from mpc.correlations import Ands, Bits, Kind, Masks, Matrices, Squares, Triples, triples
 from mpc.cost import Cost
 from mpc.ot.base import base_transfers
 from mpc.ot.extension import Chooser, K, Sender
@@ -69,6 +70,24 @@ def _transfers(ctx: Context, link: tuple[Chooser, Sender]) -> None:
         offer(ctx, 1 - ctx.me, tag, sender, BLOCK)
 
 
+def _first_triple(ctx: Context, _: object) -> object:
+    return ObliviousTriples().take(ctx, Triples(1))
+
+
+def _made(named: str, kind: Kind, elements: int) -> Case:
+    """By oblivious transfer, between two."""
+
+    def take(ctx: Context, _: object) -> object:
+        assert ctx.triples is not None
+        return ctx.triples.take(ctx, kind)
+
+    def cost(scheme: Scheme, me: PartyId, _: int, source: TripleSource | None) -> Cost:
+        assert source is not None
+        return source.cost(scheme, me, kind)
+
+    return Case("ot", "additive", False, 2, "ot", elements, lambda ctx, values: None, take, cost, lambda x: x * x, named=named)
+
+
 def _sum_to_one(ctx: Context, values: np.ndarray) -> object:
     shares = share(ctx, values)
     return reveal(ctx, sum(shares[1:], shares[0]), to=[0])
@@ -123,6 +142,12 @@ _TRANSFERS = (
     lambda scheme, me, n, _: Cost(bytes=n // 2 * 16 // K),
     lambda x: x * x,
 )
+_FIRST = (
+    lambda ctx, values: None,
+    _first_triple,
+    lambda scheme, me, n, _: ObliviousTriples().cost(scheme, me, Triples(1)),
+    lambda x: x * x,
+)
 _SUM = (
     lambda ctx, values: values,
     _sum_to_one,
@@ -149,6 +174,7 @@ MULTIPLICATIONS = (
 def cases(quick: bool) -> list[Case]:
     """Wide algebras are for few values."""
     n, few, million = (1 << 16, 1 << 10, 100_000) if quick else (1 << 20, 1 << 14, 1_000_000)
+    matrices = Matrices(100, 20, 5) if quick else Matrices(1000, 200, 50)
     listed = [Case("exchange", "additive", False, 2, None, 2 * n, *_EXCHANGE)]  # the bytes of n products
     for group, work in (("share", _SHARE), ("open", _OPEN)):
         listed += [Case(group, scheme, wide, 3, None, few if wide else n, *work) for scheme, wide in SHARINGS]
@@ -159,6 +185,13 @@ def cases(quick: bool) -> list[Case]:
     listed += [
         Case("ot", "additive", False, 2, None, 256, *_BASE, named="base transfers"),
         Case("ot", "additive", False, 2, None, TRANSFERS, *_TRANSFERS, named="random transfers"),
+        Case("ot", "additive", False, 2, None, 1, *_FIRST, named="a first triple"),
+        _made("triples", Triples(n >> 2), n >> 2),
+        _made("squares", Squares(n >> 2), n >> 2),
+        _made("ANDs of bits", Ands(n >> 4), 64 * (n >> 4)),
+        _made("bits in both domains", Bits(n >> 6), 64 * (n >> 6)),
+        _made("random numbers with their bits", Masks(n >> 6), n >> 6),
+        _made(f"matrix triple {' x '.join(map(str, matrices.dimensions))}", matrices, prod(matrices.dimensions)),
     ]
     listed.append(Case("sum", "additive", False, 3, None, million, *_SUM))
     return listed

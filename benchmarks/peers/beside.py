@@ -59,18 +59,19 @@ CRYPTEN = Peer(
 )
 SPU = Peer("SPU 0.9.5", (("spu==0.9.5", "jax==0.4.34", "numpy==1.26.4"),), "benchmarks.peers.in_spu")
 
-RESHARING, DEALT, ADDITIVE = (
-    "shamir over GF(2^61-1), gRPC", "additive over Z_2^64, dealt in the run, gRPC", "additive over Z_2^64, gRPC"
-)  # fmt: skip
+RESHARING, ADDITIVE = "shamir over GF(2^61-1), gRPC", "additive over Z_2^64, gRPC"
+DEALT, MADE = "additive over Z_2^64, dealt in the run, gRPC", "additive over Z_2^64, triples made by OT in the run, gRPC"
 FIRST = "over Z_2^64, first party deals"
 WORKS = (
     Work(MPYC, "multiply", 3, "", "Shamir over GF(2^61-1), resharing, TLS", RESHARING, part=16),
+    Work(MPYC, "multiply", 3, "", "Shamir over GF(2^61-1), resharing, TLS", MADE, part=16),
     Work(MPYC, "sum", 3, "", "Shamir over GF(2^61-1), TLS", ADDITIVE, part=16),
     Work(CRYPTEN, "multiply", 2, "", f"additive {FIRST}, no TLS", DEALT),
     Work(CRYPTEN, "multiply", 3, "", f"additive {FIRST}, no TLS", DEALT),
     Work(CRYPTEN, "sum", 3, "", "additive over Z_2^64, no TLS", ADDITIVE),
     Work(SPU, "multiply", 2, "SEMI2K", f"SEMI2K {FIRST}, TLS", DEALT),
     Work(SPU, "multiply", 3, "SEMI2K", f"SEMI2K {FIRST}, TLS", DEALT),
+    Work(SPU, "multiply", 2, "CHEETAH", "Cheetah over Z_2^64, homomorphic encryption, TLS", MADE),
     Work(SPU, "multiply", 3, "ABY3", "ABY3 over Z_2^64, TLS", RESHARING),
     Work(SPU, "sum", 3, "SEMI2K", "SEMI2K over Z_2^64, TLS", ADDITIVE),
 )
