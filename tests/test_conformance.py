@@ -337,7 +337,7 @@ def test_arrays_longer_than_a_block(scheme, triples):
     def protocol(ctx, mine):
         x, y = share(ctx, mine)[:2]
         if ctx.triples is not None:
-            ctx.triples.request(ctx, length + 6)
+            ctx.triples.request(ctx, Triples(length + 6))
         rounds = ctx.measured.rounds
         products = [multiply(ctx, x, y), multiply(ctx, x[:5], y[5:10]), multiply(ctx, x[:6].reshape(2, 3), y[:6].reshape(2, 3))]
         assert ctx.measured.rounds == rounds + 3 + (triples is not None)

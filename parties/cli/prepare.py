@@ -55,8 +55,8 @@ def _wanted(command: Callable[..., None]) -> Callable[..., None]:
 )  # fmt: skip
 @_wanted
 def prepare(node: Path, partners: str, **wanted: int | None) -> None:
-    """Make triples, and what else queries use up, ahead of them, with all other nodes, at a quiet hour. `comity explain` says
-    how much of what a query takes. Each count is what is to be in stock at the end: 500k, 50M.
+    """Make triples ahead of queries, with all other nodes, at a quiet hour; and bits and what else they may use up. Each count is
+    what is to be in stock at the end: 500k, 50M. `comity explain` says what a query takes.
 
     What is in stock already counts: nothing is made where there is enough, and after an interruption (Ctrl-C) the same command goes on.
     """
