@@ -157,6 +157,7 @@ def test_the_nodes_ended_by_themselves_and_nothing_is_left(demo: Demo) -> None:
         assert "Traceback" not in log
 
 
+@pytest.mark.slow
 def test_as_a_table_the_demo_shows_answers_disclosures_and_costs(tmp_path: Path) -> None:
     done = demonstrated(tmp_path, "table")
     assert done.left == {}

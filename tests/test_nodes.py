@@ -181,6 +181,7 @@ def test_a_peer_that_is_not_up_is_tried_and_named(tmp_path: Path) -> None:
         assert cluster.result("totals", "gamma")["query"] == "totals"
 
 
+@pytest.mark.slow
 def test_a_node_that_is_to_dial_and_stalls_or_dies_is_named_and_the_query_runs_again(tmp_path: Path) -> None:
     with trading(tmp_path, deadline=3) as cluster:
         cluster.approve()

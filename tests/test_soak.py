@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import planted
+import pytest
 from cluster import Cluster
 
 from parties.cli.run import run_on_node
@@ -93,5 +94,6 @@ def soak(folder: Path) -> list[str]:
         return grown(before, after)
 
 
+@pytest.mark.slow
 def test_200_queries_in_a_row_and_8_at_once_leave_nothing_behind(tmp_path: Path) -> None:
     assert soak(tmp_path) == []

@@ -8,6 +8,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from cluster import COMITY, Cluster, comity
 
 from parties.cli.status import read_status
@@ -140,6 +141,7 @@ def test_a_restored_backup_of_one_node_uses_nothing_twice(tmp_path: Path) -> Non
         assert worth(cluster)["from_stock"] == needed
 
 
+@pytest.mark.slow
 def test_kill_in_a_preparation_leaves_what_all_have(tmp_path: Path) -> None:
     with trading(tmp_path) as cluster:
         cluster.start()
@@ -184,6 +186,7 @@ def test_kill_in_a_query_and_two_at_once(tmp_path: Path) -> None:
         assert max(sum(left(cluster, name)) for name in NAMES) <= 10_000 - used
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path: Path) -> None:
     with trading(tmp_path) as cluster:
         cluster.start()
