@@ -8,13 +8,14 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from math import prod
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from mpc.algebra import Algebra, Array, Shape
-from mpc.algebra.words import WORDS
+from mpc.algebra.words import WORDS, transposed
 from mpc.errors import ProtocolError
 from mpc.randomness import Stream
 from mpc.schemes import PartyId, Scheme
@@ -28,16 +29,14 @@ LARGEST_WORK = 1 << 32
 
 
 class Part(NamedTuple):
-    """An array of secrets. `keep`, in words of bits: those that may be 1, along the last axis."""
+    """An array of secrets."""
 
     scheme: Scheme
     shape: Shape
-    keep: Array | None = None
 
     def uniform(self, stream: Stream) -> Array:
         """A random share."""
-        drawn = self.scheme.algebra.uniform(self.shape, stream)
-        return drawn if self.keep is None else drawn & self.keep
+        return self.scheme.algebra.uniform(self.shape, stream)
 
 
 class Kind(ABC):
@@ -154,30 +153,35 @@ class Bits(Row):
 
 @dataclass(frozen=True)
 class Masks(Row):
-    """Random numbers with their bits (edaBits), to open x + r and go on with the bits of r, as comparison and truncation do:
-    the bits in words under `boolean(scheme)`, (count, 1), or (count, 2) in a wide algebra, lowest first; then r under the
-    session's scheme, (count,). [EGKRS20]
+    """Random numbers with their bits (edaBits), 64 side by side, to open x + r and go on with the bits of r, as comparison and
+    truncation do. [EGKRS20] Under `boolean(scheme)`: word i has bit i of each of the 64, (count, bits); products of bits in
+    fours, (count, fours, 11), so that a comparison of four bits of r with public ones is local: `PRODUCTS` says of which.
+    Then the numbers r under the session's scheme, (count, 64).
 
     There are as many bits as the modulus has: 64, 61, 128 or 127. In a field of p = 2^k - 1, k ones stand for p, which is 0:
     so 0 comes twice as often as it should, a distance of 2^-k from uniform, as of every random element (`Field61.uniform`).
-    The bits are those of a number modulo p all the same, and who computes with them must take p for 0.
     """
 
+    EACH = 64
+    WIDTH = 352  # the products of 128 bits
+
     def drawn(self, scheme: Scheme) -> tuple[Part, ...]:
-        bits = bit_length(scheme.algebra)
-        keep = np.full(-(-bits // 64), ~np.uint64(0))
-        keep[-1] >>= np.uint64(-bits % 64)
-        return (Part(boolean(scheme), (self.count, keep.size), keep),)
+        return (Part(boolean(scheme), (self.count, bit_length(scheme.algebra))),)
 
     def following(self, scheme: Scheme) -> tuple[Part, ...]:
-        return (Part(scheme, (self.count,)),)
+        fours = -(-bit_length(scheme.algebra) // 4)
+        return Part(boolean(scheme), (self.count, fours, len(PRODUCTS))), Part(scheme, (self.count, 64))
 
     def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
-        modulus, words = scheme.algebra.modulus, drawn[0]
-        if words.shape[1] == 1:
-            return (words[:, 0] if modulus == 1 << 64 else words[:, 0] % np.uint64(modulus),)
-        numbers = words.astype(object)
-        return ((numbers[:, 0] + (numbers[:, 1] << 64)) % modulus,)
+        (words,), algebra = drawn, scheme.algebra
+        bits = np.moveaxis(in_fours(words), 2, 0)
+        products = [reduce(np.bitwise_and, (bits[i] for i in range(4) if subset >> i & 1)) for subset in PRODUCTS]
+        numbers = transposed(words[:, :64].T).T
+        if algebra.modulus < 1 << 64:
+            numbers = numbers % np.uint64(algebra.modulus)
+        elif algebra.modulus > 1 << 64:
+            numbers = (numbers.astype(object) + (transposed(words[:, 64:].T).T.astype(object) << 64)) % algebra.modulus
+        return np.stack(products, axis=-1), np.ascontiguousarray(numbers)
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,11 @@ class Matrices(Kind):
 
     def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
         return (matrix_product(scheme.algebra, *drawn),)
+
+
+PRODUCTS = (3, 12, 5, 6, 7, 9, 10, 11, 13, 14, 15)
+"""Of a four of bits, those that are multiplied: bit i stands for the i-th. The first two are of neighbours, the others of one
+of bit 0, bit 1 and their product with one of bit 2, bit 3 and theirs."""
 
 
 ROWS: tuple[type[Row], ...] = (Triples, Ands, Squares, Bits, Masks)
@@ -269,6 +278,13 @@ def unpacked(words: Array) -> Array:
     """The 64 bits of each word, lowest first, along a new last axis: `uint8`."""
     flat = np.ascontiguousarray(words, "<u8").reshape(-1, 1).view(np.uint8)
     return np.unpackbits(flat, axis=-1, bitorder="little").reshape(*words.shape, 64)
+
+
+def in_fours(words: Array) -> Array:
+    """Along the last axis four by four, (..., fours, 4), with zeros for what the last four lacks."""
+    lacking = -words.shape[-1] % 4
+    padded = np.concatenate([words, np.zeros((*words.shape[:-1], lacking), words.dtype)], axis=-1) if lacking else words
+    return padded.reshape(*words.shape[:-1], -1, 4)
 
 
 def matrix_product(algebra: Algebra, x: Array, y: Array) -> Array:

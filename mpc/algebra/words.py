@@ -38,7 +38,7 @@ class Words64:
         array = np.asarray(values)
         if array.dtype.kind not in "iub" or (array.dtype.kind == "i" and array.size and array.min() < 0):
             raise TypeError("expected words of 64 bits")
-        return array.astype(np.uint64)
+        return array.astype(np.uint64, copy=False)
 
     def decode(self, x: Array, /) -> Array:
         return x
@@ -54,3 +54,21 @@ class Words64:
 
 
 WORDS = Words64()
+
+
+def transposed(words: Array) -> Array:
+    """Of at most 64 rows of words, (rows, n): row i has bit i of all rows, bit j that of row j, (64, n). By swaps of ever
+    smaller squares. (section 7-3) [Warren13]"""
+    count = words.shape[1]
+    out = np.zeros((64, count), np.uint64)
+    out[: len(words)] = words
+    step, mask = 32, np.uint64(0x00000000FFFFFFFF)
+    while step:
+        squares, shift = out.reshape(-1, 2, step, count), np.uint64(step)
+        upper, lower = squares[:, 0], squares[:, 1]
+        swap = ((upper >> shift) ^ lower) & mask
+        upper ^= swap << shift
+        lower ^= swap
+        step //= 2
+        mask ^= mask << np.uint64(step)
+    return out

@@ -15,7 +15,7 @@ from mpc.algebra.kernels import once as _once
 _TILE = 64  # words of each leaf that are folded at once: 16 leaves are 8 KiB
 _LANES = 16  # 64 x 64 transpositions side by side, two cache lines of a column
 
-_0, _1, _64 = np.uint64(0), np.uint64(1), np.uint64(64)
+_0, _1, _2, _64 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(64)
 
 
 # Loops run over slices from 0 to their size: with an index that could be negative, the compiler does not vectorise them.
@@ -234,6 +234,46 @@ def choose_words(x: Any, y: Any, b: Any, corrections: Any, had: Any) -> None:
         for i in range(64):
             m |= ((x[64 * t + i, 0] ^ y[64 * t + i, 0]) & _1) << np.uint64(i)
         had[t] = m ^ corrections[t, 0] & b[t]
+
+
+@numba.njit("void(uint64[:,::1], uint64[:,::1], uint64[:,::1], uint64[:,::1], uint64[:,::1], uint64[:,:,::1], uint64[:,:,::1])", cache=True, nogil=True)
+def send_threes(x0: Any, y0: Any, x1: Any, y1: Any, a: Any, kept: Any, corrections: Any) -> None:
+    """GF(2)^64: each of the three words of a (t, 3) times each of three words of choices, from the three lowest bits of the
+    keys: kept and corrections (t, 3, 3), the chooser's word first."""
+    for t in range(len(a)):
+        for word in range(3):
+            p0, p1, p2, q0, q1, q2 = _0, _0, _0, _0, _0, _0
+            first = 64 * (3 * t + word)
+            for i in range(64):
+                at, shift = first + i, np.uint64(i)
+                p, q = x0[at, 0] ^ y0[at, 0], x1[at, 0] ^ y1[at, 0]
+                p0 |= (p & _1) << shift
+                p1 |= (p >> _1 & _1) << shift
+                p2 |= (p >> _2 & _1) << shift
+                q0 |= (q & _1) << shift
+                q1 |= (q >> _1 & _1) << shift
+                q2 |= (q >> _2 & _1) << shift
+            kept[t, word, 0], kept[t, word, 1], kept[t, word, 2] = p0, p1, p2
+            corrections[t, word, 0] = p0 ^ q0 ^ a[t, 0]
+            corrections[t, word, 1] = p1 ^ q1 ^ a[t, 1]
+            corrections[t, word, 2] = p2 ^ q2 ^ a[t, 2]
+
+
+@numba.njit("void(uint64[:,::1], uint64[:,::1], uint64[:,::1], uint64[:,:,::1], uint64[:,:,::1])", cache=True, nogil=True)
+def choose_threes(x: Any, y: Any, b: Any, corrections: Any, had: Any) -> None:
+    for t in range(len(b)):
+        for word in range(3):
+            p0, p1, p2 = _0, _0, _0
+            first = 64 * (3 * t + word)
+            for i in range(64):
+                at, shift = first + i, np.uint64(i)
+                p = x[at, 0] ^ y[at, 0]
+                p0 |= (p & _1) << shift
+                p1 |= (p >> _1 & _1) << shift
+                p2 |= (p >> _2 & _1) << shift
+            had[t, word, 0] = p0 ^ corrections[t, word, 0] & b[t, word]
+            had[t, word, 1] = p1 ^ corrections[t, word, 1] & b[t, word]
+            had[t, word, 2] = p2 ^ corrections[t, word, 2] & b[t, word]
 
 
 # Products of vectors and numbers, added up over t: of the sender's vectors a (t, m) and the chooser's words b (t,). The keys

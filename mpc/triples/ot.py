@@ -30,8 +30,8 @@ from mpc.correlations import (
     Row,
     Squares,
     Triples,
-    bit_length,
     check,
+    in_fours,
     matrix_product,
     shares,
     unpacked,
@@ -43,7 +43,7 @@ from mpc.ot.base import ID_BYTES, BaseKeys, base_transfers
 from mpc.ot.crossing import Elementwise, crossed
 from mpc.ot.extension import Chooser, Sender
 from mpc.ot.matrices import Outer, bytes_of_matrices, vector_product_over
-from mpc.ot.products import OneBit, bytes_chosen, bytes_each_way, product_over
+from mpc.ot.products import OneBit, Threes, bytes_chosen, bytes_each_way, product_over
 from mpc.randomness import Stream
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.additive import Additive, boolean
@@ -110,8 +110,11 @@ class ObliviousTriples:
             flat = self._shared(ctx, (int(ends[-1]),), self._matrices(ctx, kind))
             return [x.reshape(part.shape) for part, x in zip(parts, np.split(flat, ends[:-1]), strict=True)]
         words, bits = self._bits(ctx, parts[0])
-        numbers = None if bits is None else _numbers(kind, ctx.scheme, bits)
-        return [self._shared(ctx.under(part.scheme), part.shape, x) for part, x in zip(parts, (words, numbers), strict=True)]
+        made: tuple[Array | None, ...] = (words, bits)
+        if isinstance(kind, Masks):
+            products = self._products(ctx.under(parts[0].scheme), words)
+            made = (words, products, None if bits is None else _numbers(ctx.scheme.algebra, bits.reshape(*parts[0].shape, 64)))
+        return [self._shared(ctx.under(part.scheme), part.shape, x) for part, x in zip(parts, made, strict=True)]
 
     def _triples(self, ctx: Context, count: int) -> Array | None:
         """This contributor's part of a, b and c: (3, count)."""
@@ -161,6 +164,27 @@ class ObliviousTriples:
             elif ctx.me == j:
                 crossed(ctx, links, tag, {}, dict.fromkeys(range(j), Elementwise(product, algebra, mine, part)))
         return words, part
+
+    def _products(self, ctx: Context, words: Array | None) -> Array | None:
+        """This contributor's part of the products of `words` in fours, as `Masks` has them. Two neighbours each at first; then
+        of a pair and the next all nine products at once."""
+        links, tags = self.link(ctx), [ctx.tag(OPERATION) for _ in range(2)]
+        if words is None:
+            return None
+        fours = in_fours(words)
+        x, y = (np.ascontiguousarray(fours[..., i::2]).reshape(-1) for i in (0, 1))
+        pairs = x & y
+        once = product_over(ctx.scheme.algebra)
+        sending, choosing = (dict.fromkeys(links, Elementwise(once, ctx.scheme.algebra, z, pairs)) for z in (x, y))
+        crossed(ctx, links, tags[0], sending, choosing)
+        neighbours = pairs.reshape(*fours.shape[:2], 2)
+        low, high = (
+            np.concatenate([fours[..., 2 * i : 2 * i + 2], neighbours[..., i : i + 1]], axis=-1).reshape(-1, 3) for i in (0, 1)
+        )
+        nine = high[:, :, np.newaxis] & low[:, np.newaxis]
+        sending, choosing = (dict.fromkeys(links, Elementwise(Threes(), ctx.scheme.algebra, z, nine)) for z in (low, high))
+        crossed(ctx, links, tags[1], sending, choosing)
+        return np.concatenate([neighbours, nine.reshape(*fours.shape[:2], 9)], axis=-1)
 
     def _matrices(self, ctx: Context, kind: Matrices) -> Array | None:
         """This contributor's part of A, B and A B, flat, end to end."""
@@ -233,25 +257,20 @@ def _first_half(count: int) -> int:
 def _largest(kind: Kind, scheme: Scheme) -> int:
     """How many elements of the largest part are made at once."""
     if isinstance(kind, Masks):
-        return _BITS // (64 * kind.drawn(scheme)[0].shape[1])
+        return kind.WIDTH * max(_BITS // 64**2, 1)
     return _BITS if isinstance(kind, Bits) else BATCH
 
 
-def _numbers(kind: Kind, scheme: Scheme, bits: Array) -> Array:
-    """What `kind` makes of bits as numbers (words, 64): themselves, or the number that those of each mask make up."""
-    if isinstance(kind, Bits):
-        return bits
-    (_, width), algebra = kind.drawn(scheme)[0].shape, scheme.algebra
-    columns = bits.reshape(-1, 64 * width).T[: bit_length(algebra)]
-    return algebra.combination([1 << i for i in range(len(columns))], list(columns))
+def _numbers(algebra: Algebra, bits: Array) -> Array:
+    """What bits (count, bits, 64) make up: (count, 64)."""
+    return algebra.combination([1 << i for i in range(bits.shape[1])], [bits[:, i] for i in range(bits.shape[1])])
 
 
 def _piece_cost(scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
     if isinstance(kind, Ands):
         scheme = boolean(scheme)
     contributors, algebra = _contributors(scheme), scheme.algebra
-    parts = kind.following(scheme) if isinstance(kind, Bits | Masks) else kind.parts(scheme)
-    dealt = dict.fromkeys(contributors, (sum(prod(part.shape) for part in parts),))
+    dealt = dict.fromkeys(contributors, (sum(prod(part.shape) for part in kind.parts(scheme) if part.scheme == scheme),))
     cost = Cost() if _are_shares(scheme) else deal_cost(scheme, me, dealt)
     if me not in contributors or len(contributors) == 1:
         return cost
@@ -267,4 +286,9 @@ def _piece_cost(scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
         return cost + Cost(2, (below + above) * bytes_of_matrices(vector_product_over(algebra), kind))
     bit, words = OneBit(algebra), prod(kind.drawn(scheme)[0].shape)
     steps = above + (me > 0)
-    return cost + Cost(2 * steps, below * bytes_chosen(words) + above * words * bit.corrected)
+    cost += Cost(2 * steps, below * bytes_chosen(words) + above * words * bit.corrected)
+    if isinstance(kind, Masks):
+        fours = prod(kind.following(scheme)[0].shape[:2])
+        pairs, nine = (bytes_each_way(product) for product in (product_over(boolean(scheme).algebra), Threes()))
+        cost += Cost(4, (below + above) * fours * (2 * pairs + nine))
+    return cost

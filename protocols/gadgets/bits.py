@@ -1,0 +1,119 @@
+"""Secret bits, 64 in a word: XOR and NOT are free, AND costs a round, and so does a bit that is to be a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from mpc.algebra import Array, Shape
+from mpc.context import Context, TripleSource
+from mpc.correlations import Bits, unpacked
+from mpc.cost import Cost
+from mpc.errors import ProtocolError
+from mpc.schemes import PartyId, Scheme
+from mpc.schemes.additive import boolean
+from mpc.share import Share
+from protocols.gadgets.multiply import multiply, multiply_cost
+from protocols.gadgets.reveal import open_residues, reveal_cost
+
+
+@dataclass(frozen=True, slots=True)
+class BitShare:
+    """An array of secret bits of `shape`: bit k, in C order, is bit k % 64 of word k // 64 of `words`, a flat share under
+    `boolean(scheme)`. What the last word has beyond them means nothing."""
+
+    words: Share
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        if self.words.shape != (words_of(prod(self.shape)),):
+            raise ProtocolError(f"{self.words.shape} words cannot hold bits of shape {self.shape}")
+
+    def _like(self, other: BitShare) -> Share:
+        if other.shape != self.shape:
+            raise ProtocolError(f"cannot combine bits of shapes {self.shape} and {other.shape}")
+        return other.words
+
+    def __xor__(self, other: BitShare) -> BitShare:
+        return replace(self, words=self.words + self._like(other))
+
+    def __invert__(self) -> BitShare:
+        return replace(self, words=self.words + np.full(self.words.shape, ~np.uint64(0)))
+
+    def __and__(self, other: object) -> BitShare:
+        raise TypeError("AND of secret bits needs a round: use both(ctx, x, y) from protocols.gadgets")
+
+    __or__ = __and__
+
+    def reshape(self, *shape: int) -> BitShare:
+        if prod(shape) != prod(self.shape):
+            raise ProtocolError(f"cannot give bits of shape {self.shape} the shape {shape}")
+        return replace(self, shape=shape)
+
+
+def words_of(count: int) -> int:
+    """Words that hold so many bits."""
+    return -(-count // 64)
+
+
+def both(ctx: Context, x: BitShare, y: BitShare) -> BitShare:
+    """x AND y, of one shape. Discloses nothing. One round, two bits to each peer and one AND from the source of triples a
+    bit. [Beaver91]"""
+    return replace(x, words=multiply(ctx.under(boolean(ctx.scheme)), x.words, x._like(y)))
+
+
+def both_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, count: int) -> Cost:
+    """What one `both` of `count` bits costs party `me`."""
+    return multiply_cost(boolean(scheme), me, source, words_of(count))
+
+
+def as_numbers(ctx: Context, x: BitShare) -> Share:
+    """The bits as 0 or 1 under the session's scheme. Discloses nothing: x XOR r is opened for random bits r that are there in both
+    domains, and x = (x XOR r) + r - 2 (x XOR r) r. One round, a bit to each peer. [RW19]"""
+    if ctx.triples is None:
+        raise ProtocolError("bits become numbers with random bits of both kinds only, and this session has no source of them")
+    count, words = prod(x.shape), ctx.under(boolean(ctx.scheme))
+    random, numbers = ctx.triples.take(ctx, Bits(words_of(count)))
+    opened = open_residues(words, [x.words + random], range(ctx.parties), "bits as numbers")
+    assert opened is not None
+    bits = unpacked(opened[0]).reshape(-1)[:count].astype(np.int64)
+    return (bits + (1 - 2 * bits) * numbers.reshape(-1)[:count]).reshape(*x.shape)
+
+
+def as_numbers_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, count: int) -> Cost:
+    """What one `as_numbers` of `count` bits costs party `me`."""
+    assert source is not None
+    made = source.cost(scheme, me, Bits(words_of(count)))
+    return made + reveal_cost(boolean(scheme), me, range(scheme.parties), words_of(count))
+
+
+def reveal_bits(ctx: Context, *shares: BitShare, to: Iterable[PartyId] | None = None) -> list[Array] | None:
+    """Opens bits to the parties `to` (default: all), together in one round: an array of bools for each of `shares`; None at a
+    party that is no receiver. Discloses exactly these bits: what the last word has beyond them is not sent as it is, but 0."""
+    words = ctx.under(boolean(ctx.scheme))
+    kept = [_only(share) for share in shares]
+    opened = open_residues(words, kept, range(ctx.parties) if to is None else to, "reveal bits")
+    if opened is None:
+        return None
+    return [
+        unpacked(x).reshape(-1)[: prod(share.shape)].astype(bool).reshape(share.shape)
+        for x, share in zip(opened, shares, strict=True)
+    ]
+
+
+def reveal_bits_cost(scheme: Scheme, me: PartyId, to: Iterable[PartyId], *counts: int) -> Cost:
+    """What one `reveal_bits` of shares of so many bits costs party `me`."""
+    return reveal_cost(boolean(scheme), me, to, sum(map(words_of, counts)))
+
+
+def _only(x: BitShare) -> Share:
+    """The words with 0 for what is beyond the bits."""
+    keep = np.full(x.words.shape, ~np.uint64(0))
+    if beyond := -prod(x.shape) % 64:
+        keep[-1] >>= np.uint64(beyond)
+    return x.words * keep
+
+

@@ -1,0 +1,176 @@
+"""Compare: which of two secrets is less, or whether they are equal, as secret bits.
+
+x + r is opened for a random r whose bits are shared (`Masks`), so what remains is to compare the public x + r with those
+bits. Over Z_2^k, x is negative if its highest bit is 1, and that is the sum of the highest bits of x + r and of r, and of the
+borrow: whether the lower bits of x + r are less than those of r. Modulo an odd p, x is negative if 2 x is odd, and its lowest
+bit is the sum of those of 2 x + r and of r, and of the borrow, by which p is added. [EGKRS20; NO07] Four bits are compared at
+once, which is local, for the source has multiplied the bits of r; the fours are joined in a tree.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+
+from mpc.algebra import Algebra, Array
+from mpc.algebra.words import transposed
+from mpc.context import Context, TripleSource
+from mpc.correlations import PRODUCTS, Masks, bit_length
+from mpc.cost import Cost
+from mpc.errors import ProtocolError
+from mpc.schemes import PartyId, Scheme
+from mpc.schemes.additive import boolean
+from mpc.share import Share, concatenate
+from protocols.gadgets.bits import BitShare, words_of
+from protocols.gadgets.multiply import multiply, multiply_cost
+from protocols.gadgets.reveal import combine, reveal_cost
+
+_ALL = ~np.uint64(0)
+
+
+def less(ctx: Context, x: Share, y: Any) -> BitShare:
+    """Whether x < y, element by element; y is a share or public. As `negative`, of x - y: right where both are within the
+    algebra's `bound`."""
+    return negative(ctx, x - y)
+
+
+def negative(ctx: Context, x: Share) -> BitShare:
+    """Whether x < 0, for every element of the algebra as a signed number. Discloses nothing: what is opened is uniform.
+
+    Five rounds (six in a wide algebra). To each peer an element, and two bits for each AND of the tree, 26 or 58: 14.5 bytes
+    over Z_2^64 and GF(2^61-1), 30.5 in a wide algebra; and a tuple of `Masks` and so many ANDs from the source of triples."""
+    length = bit_length(ctx.scheme.algebra)
+    if _is_odd(ctx.scheme.algebra):
+        lower, same, lowest = _against_mask(ctx, 2 * x, length, 0)
+        return BitShare(_less(ctx, lower, same) + lowest, x.shape)
+    lower, same, highest = _against_mask(ctx, x, length - 1, length - 1)
+    return BitShare(_less(ctx, lower, same) + highest, x.shape)
+
+
+def negative_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, count: int) -> Cost:
+    """What one `negative` or `less` of `count` elements costs party `me`."""
+    cost = _against_mask_cost(scheme, me, source, count)
+    for fours in _levels(scheme):
+        cost += multiply_cost(boolean(scheme), me, source, (2 * (fours // 2) - 1) * words_of(count))
+    return cost
+
+
+def equal(ctx: Context, x: Share, y: Any) -> BitShare:
+    """Whether x = y, element by element; y is a share or public. As `is_zero`, of x - y."""
+    return is_zero(ctx, x - y)
+
+
+def is_zero(ctx: Context, x: Share) -> BitShare:
+    """Whether x = 0; modulo 2^k - 1 with an error of probability 2^-k. Discloses nothing: what is opened is uniform.
+
+    Five rounds (six in a wide algebra). To each peer an element, and two bits for each AND of the tree, 15 or 31: 11.75 bytes
+    over Z_2^64 and GF(2^61-1), 23.75 in a wide algebra; and a tuple of `Masks` and so many ANDs from the source of triples."""
+    _, same, _ = _against_mask(ctx, x, bit_length(ctx.scheme.algebra), 0)
+    while len(same) > 1:
+        pairs = len(same) // 2
+        same = _products(ctx, same[: 2 * pairs : 2], same[1 : 2 * pairs : 2]) + same[2 * pairs :]
+    return BitShare(same[0], x.shape)
+
+
+def is_zero_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, count: int) -> Cost:
+    """What one `is_zero` or `equal` of `count` elements costs party `me`."""
+    cost = _against_mask_cost(scheme, me, source, count)
+    for fours in _levels(scheme):
+        cost += multiply_cost(boolean(scheme), me, source, fours // 2 * words_of(count))
+    return cost
+
+
+def _is_odd(algebra: Algebra) -> bool:
+    return bool(algebra.modulus & 1)
+
+
+def _levels(scheme: Scheme) -> Iterator[int]:
+    """How many parts there are at each level of the tree, but the last."""
+    parts = -(-bit_length(scheme.algebra) // 4)
+    while parts > 1:
+        yield parts
+        parts = -(-parts // 2)
+
+
+def _less(ctx: Context, lower: list[Share], same: list[Share]) -> Share:
+    """Of numbers in parts, lowest first: whether the first is less, from whether each of its parts is less or the same."""
+    while (parts := len(lower)) > 1:
+        pairs = parts // 2
+        # less in the higher part, or the same there and less in the lower; whether the lowest is the same matters to nothing
+        product = _products(ctx, 2 * same[1 : 2 * pairs : 2], lower[: 2 * pairs : 2] + same[: 2 * pairs : 2], skip=pairs)
+        lower = [*map(add, lower[1 : 2 * pairs : 2], product), *lower[2 * pairs :]]
+        same = [same[0], *product[pairs:], *same[2 * pairs :]]
+    return lower[0]
+
+
+def _products(ctx: Context, x: Sequence[Share], y: Sequence[Share], skip: int = -1) -> list[Share]:
+    """The products of words, all in one round; without the one numbered `skip`."""
+    chosen = [k for k in range(len(x)) if k != skip]
+    product = multiply(ctx.under(x[0].scheme), concatenate([x[k] for k in chosen]), concatenate([y[k] for k in chosen]))
+    size = x[0].shape[0]
+    return [product[start : start + size] for start in range(0, size * len(chosen), size)]
+
+
+def _against_mask(ctx: Context, x: Share, length: int, at: int) -> tuple[list[Share], list[Share], Share]:
+    """Opens c = x + r for a random r. Four by four of their lowest `length` bits, lowest first: whether those of c are less than
+    those of r, and whether they are the same, in words; and the sum of bit `at` of both. One round."""
+    ctx.check(x)
+    source, algebra = ctx.triples, ctx.scheme.algebra
+    if source is None:
+        raise ProtocolError("a comparison takes random numbers with their bits, and this session has no source of them")
+    flat = x.data.reshape(-1)
+    source.request(ctx, Masks(words_of(flat.size)))
+    kept: deque[tuple[Share, Share]] = deque()
+    found: list[list[Share]] = []
+
+    def masked(block: slice) -> Array:
+        bits, products, numbers = source.take(ctx, Masks(words_of(block.stop - block.start)))
+        kept.append((bits, products))
+        return algebra.add(flat[block], numbers.data.reshape(-1)[: block.stop - block.start])
+
+    for _, parts in ctx.broadcast("compare", flat.size, masked):
+        bits, products = kept.popleft()
+        opened = _bits_of(algebra, combine(ctx, parts, "compare"))
+        found.append([*_in_fours(opened[:length], bits, products), bits[:, at] + opened[at]])
+    rows = [concatenate(blocks) for blocks in zip(*found, strict=True)]
+    fours = len(rows) // 2
+    return rows[:fours], rows[fours:-1], rows[-1]
+
+
+def _against_mask_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, count: int) -> Cost:
+    assert source is not None
+    return source.cost(scheme, me, Masks(words_of(count))) + reveal_cost(scheme, me, range(scheme.parties), count)
+
+
+def _bits_of(algebra: Algebra, x: Array) -> Array:
+    """The bits of residues, (bits, words)."""
+    padded = np.concatenate([x, np.zeros(-x.size % 64, x.dtype)]).reshape(-1, 64).T
+    if x.dtype == np.uint64:
+        return transposed(padded)[: bit_length(algebra)]
+    halves = (padded & (1 << 64) - 1, padded >> 64)
+    return np.concatenate([transposed(half.astype(np.uint64)) for half in halves])[: bit_length(algebra)]
+
+
+def _in_fours(c: Array, r: Share, products: Share) -> list[Share]:
+    """Whether the public bits c (length, words) are less than the secret ones r (words, bits), four by four, lowest first; then
+    whether they are the same.
+
+    With n the opposite of c, the product of r_j + n_j is 1 where all four are the same; and c is less if for some j, n_j r_j is 1,
+    and r_k + n_k for all k above. Multiplied out, both are sums of products of bits of r, which come with r, times products of bits
+    of n, which are public. What the last four lacks is 0 in both."""
+    less, same = [], []
+    for start in range(0, len(c), 4):
+        n = ~c[start : start + 4]
+        subsets = range(1 << len(n))
+        secret = {1 << j: r[:, start + j] for j in range(len(n))}
+        secret |= {s: products[:, start // 4, k] for k, s in enumerate(PRODUCTS) if s in subsets}
+        public = [reduce(np.bitwise_and, (n[j] for j in range(len(n)) if s >> j & 1), np.full_like(n[0], _ALL)) for s in subsets]
+        everything = len(subsets) - 1
+        lowest = {s: s & -s for s in secret}
+        above = {s: everything & ~(2 * lowest[s] - 1) for s in secret}
+        less.append(reduce(add, (secret[s] * public[lowest[s] | above[s] & ~s] for s in secret)))
+        same.append(reduce(add, (secret[s] * public[everything & ~s] for s in secret)) + public[everything])
+    return less + same
