@@ -190,7 +190,7 @@ def cases(quick: bool) -> list[Case]:
         _made("squares", Squares(n >> 2), n >> 2),
         _made("ANDs of bits", Ands(n >> 4), 64 * (n >> 4)),
         _made("bits in both domains", Bits(n >> 6), 64 * (n >> 6)),
-        _made("random numbers with their bits", Masks(n >> 6), n >> 6),
+        _made("random numbers with their bits", Masks(n >> 12), n >> 6),
         _made(f"matrix triple {' x '.join(map(str, matrices.dimensions))}", matrices, prod(matrices.dimensions)),
     ]
     listed.append(Case("sum", "additive", False, 3, None, million, *_SUM))

@@ -110,6 +110,12 @@ PAPERS: dict[str, Paper] = {
         2017,
     ),
     "Mironov17": Paper("Ilya Mironov", "Rényi Differential Privacy", "IEEE CSF 2017", 2017),
+    "NO07": Paper(
+        "Takashi Nishide, Kazuo Ohta",
+        "Multiparty Computation for Interval, Equality, and Comparison Without Bit-Decomposition Protocol",
+        "PKC 2007, LNCS 4450",
+        2007,
+    ),
     "QYL13": Paper(
         "Wahbeh Qardaji, Weining Yang, Ninghui Li",
         "Understanding Hierarchical Methods for Differentially Private Histograms",

@@ -7,7 +7,8 @@ One session a cell runs every case, whatever the transport: the tests only read 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, reduce
+from operator import add, and_
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +18,7 @@ from cluster import Cluster
 
 from mpc.channel import Channel, Payload, Tag
 from mpc.context import Context
-from mpc.correlations import Ands, Bits, Kind, Masks, Matrices, Squares, Triples
+from mpc.correlations import PRODUCTS, Ands, Bits, Kind, Masks, Matrices, Squares, Triples
 from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.additive import Additive
@@ -31,7 +32,28 @@ from mpc.triples.named import triple_source
 from mpc.triples.ot import ObliviousTriples
 from parties import join
 from parties.node.serve import ServingNode
-from protocols.gadgets import multiply, multiply_cost, reveal, reveal_cost, share, share_cost
+from protocols.gadgets import (
+    as_numbers,
+    as_numbers_cost,
+    both,
+    both_cost,
+    equal,
+    is_zero,
+    is_zero_cost,
+    less,
+    multiply,
+    multiply_cost,
+    negative,
+    negative_cost,
+    reveal,
+    reveal_bits,
+    reveal_bits_cost,
+    reveal_cost,
+    select,
+    select_cost,
+    share,
+    share_cost,
+)
 from protocols.gadgets.reveal import open_residues
 
 # --- the axes of the matrix -----------------------------------------------------------------------------------------
@@ -179,13 +201,15 @@ class Case:
     """`run(ctx, shares, mine)` returns shares, which the session opens to all after it has measured, or what was
     opened, a list; `shares` are the parties' inputs, `mine` this party's. `exact(inputs, n)` are the right values as
     exact integers, right modulo the algebra's modulus (as are decimals, times 2^scale).
-    `cost(ctx)` is what is declared. `receivers(n)`: who gets the values, None for all."""
+    `cost(ctx)` is what is declared. `receivers(n)`: who gets the values, None for all. `correlated`: it takes what only a source of
+    triples has."""
 
     run: Callable[[Context, list[Share], Sequence[int]], list[Any]]
     exact: Callable[[list[list[int]], int], list[Any]]
     cost: Callable[[Context], Cost]
     receivers: Callable[[int], Sequence[PartyId] | None] = field(default=lambda n: None)
     scale: int = 0
+    correlated: bool = False
 
 
 LENGTH = 12
@@ -309,6 +333,55 @@ def _decimals(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Any]:
     return [reveal(ctx, product)]
 
 
+def _less(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Any]:
+    found = [less(ctx, x[0], x[1]), less(ctx, x[1], 0), less(ctx, x[0].reshape(3, 4), x[0].reshape(3, 4) + 1)]
+    return reveal_bits(ctx, *found) or []
+
+
+def _less_exact(v: list[list[int]], n: int) -> list[Any]:
+    return [[a < b for a, b in zip(v[0], v[1], strict=True)], [b < 0 for b in v[1]], [[True] * 4] * 3]
+
+
+def _equal(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Any]:
+    found = [equal(ctx, x[0], x[0]), equal(ctx, x[0], x[1]), is_zero(ctx, x[0])]
+    return reveal_bits(ctx, *found) or []
+
+
+def _equal_exact(v: list[list[int]], n: int) -> list[Any]:
+    return [[True] * LENGTH, [a == b for a, b in zip(v[0], v[1], strict=True)], [a == 0 for a in v[0]]]
+
+
+def _logic(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Any]:
+    a, b = negative(ctx, x[0]), negative(ctx, x[1])
+    # what stays in the words beyond the bits is not opened: ~ makes it 1
+    return reveal_bits(ctx, both(ctx, a, ~b), a ^ b, ~a) or []
+
+
+def _logic_exact(v: list[list[int]], n: int) -> list[Any]:
+    a, b = [p < 0 for p in v[0]], [p < 0 for p in v[1]]
+    return [
+        [p and not q for p, q in zip(a, b, strict=True)], [p != q for p, q in zip(a, b, strict=True)], [not p for p in a]
+    ]
+
+
+def _least(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    is_less = less(ctx, x[0], x[1])
+    return [select(ctx, is_less, x[0], x[1]), select(ctx, is_less, x[1], 7), as_numbers(ctx, is_less)]
+
+
+def _least_exact(v: list[list[int]], n: int) -> list[Any]:
+    pairs = list(zip(v[0], v[1], strict=True))
+    return [[min(pair) for pair in pairs], [b if a < b else 7 for a, b in pairs], [int(a < b) for a, b in pairs]]
+
+
+def _times(count: int, cost: Callable[[Scheme, PartyId, Any, int], Cost], ctx: Context, elements: int = LENGTH) -> Cost:
+    return reduce(add, [cost(ctx.scheme, ctx.me, ctx.triples, elements)] * count)
+
+
+def _bits_revealed(ctx: Context, *counts: int) -> Cost:
+    return reveal_bits_cost(ctx.scheme, ctx.me, _everyone(ctx), *counts)
+
+
 CASES: dict[str, Case] = {
     "share": Case(
         _share_all,
@@ -357,12 +430,28 @@ CASES: dict[str, Case] = {
         ),
         scale=8,
     ),
+    "less": Case(
+        _less, _less_exact, lambda ctx: _times(3, negative_cost, ctx) + _bits_revealed(ctx, LENGTH, LENGTH, LENGTH), correlated=True
+    ),
+    "equal": Case(
+        _equal, _equal_exact, lambda ctx: _times(3, is_zero_cost, ctx) + _bits_revealed(ctx, LENGTH, LENGTH, LENGTH), correlated=True
+    ),
+    "logic": Case(
+        _logic, _logic_exact,
+        lambda ctx: _times(2, negative_cost, ctx) + _times(1, both_cost, ctx) + _bits_revealed(ctx, LENGTH, LENGTH, LENGTH),
+        correlated=True,
+    ),
+    "least": Case(
+        _least, _least_exact,
+        lambda ctx: _times(1, negative_cost, ctx) + _times(2, select_cost, ctx) + _times(1, as_numbers_cost, ctx),
+        correlated=True,
+    ),
 }
 
 
 CORRELATIONS: tuple[Kind, ...] = (
     Triples(1), Triples(5), Ands(1), Ands(3), Squares(1), Squares(2), Squares(7),
-    Bits(1), Bits(2), Masks(1), Masks(3),
+    Bits(1), Bits(2), Masks(1), Masks(2),
     Matrices(1, 1, 1), Matrices(5, 3, 2), Matrices(2, 3, 5), Matrices(1, 7, 1), Matrices(3, 1, 3),
 )  # fmt: skip
 
@@ -386,10 +475,17 @@ def wrong(kind: Kind, modulus: int, parts: Sequence[np.ndarray]) -> str:
         holds = all(_bits_of(word, 64) == list(row) for word, row in zip(words, numbers, strict=True))
         shapes = [(kind.count,), (kind.count, 64)]
     elif isinstance(kind, Masks):
-        words, numbers = values
-        wholes = [sum(word << 64 * i for i, word in enumerate(row)) for row in words]
-        holds = all(whole < 1 << bits and (whole - x) % modulus == 0 for whole, x in zip(wholes, numbers, strict=True))
-        shapes = [(kind.count, (bits + 63) // 64), (kind.count,)]
+        words, products, numbers = values
+        holds = True
+        for of_group, multiplied, row in zip(words, products, numbers, strict=True):
+            wholes = [sum((word >> lane & 1) << i for i, word in enumerate(of_group)) for lane in range(64)]
+            holds &= all((whole - x) % modulus == 0 for whole, x in zip(wholes, row, strict=True))
+            padded = [*of_group, 0, 0, 0]
+            for four, of_four in enumerate(multiplied):
+                for subset, product in zip(PRODUCTS, of_four, strict=True):
+                    holds &= product == reduce(and_, (padded[4 * four + i] for i in range(4) if subset >> i & 1))
+        fours = (bits + 3) // 4
+        shapes = [(kind.count, bits), (kind.count, fours, 11), (kind.count, 64)]
     else:
         assert isinstance(kind, Matrices)
         a, b, c = values
@@ -435,6 +531,8 @@ def session(ctx: Context, mine: Sequence[int]) -> dict[str, Report]:
         return [values[0] for values in found if values is not None]
 
     for name, case in CASES.items():
+        if case.correlated and ctx.triples is None:
+            continue
         measure(name, lambda case=case: case.run(ctx, shares, mine), case.cost(ctx), opened)
     for kind in CORRELATIONS if ctx.triples is not None else ():
         declared = ctx.triples.cost(ctx.scheme, ctx.me, kind)

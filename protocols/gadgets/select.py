@@ -13,8 +13,8 @@ from protocols.gadgets.multiply import multiply, multiply_cost
 def select(ctx: Context, condition: BitShare, x: Share, y: Any) -> Share:
     """x where `condition` is 1, else y, a share or public; all of one shape. Discloses nothing. Two rounds: the bits become
     numbers (`as_numbers`), and are multiplied with x - y."""
-    product = multiply(ctx, as_numbers(ctx, condition), x - y)
-    return product + y
+    selected: Share = multiply(ctx, as_numbers(ctx, condition), x - y) + y
+    return selected
 
 
 def select_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, count: int) -> Cost:
