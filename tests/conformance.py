@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, reduce
-from operator import add, and_
+from operator import and_
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,7 +38,6 @@ from protocols.gadgets import (
     both,
     both_cost,
     equal,
-    is_zero,
     is_zero_cost,
     less,
     multiply,
@@ -333,39 +332,22 @@ def _decimals(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Any]:
     return [reveal(ctx, product)]
 
 
-def _less(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Any]:
-    found = [less(ctx, x[0], x[1]), less(ctx, x[1], 0), less(ctx, x[0].reshape(3, 4), x[0].reshape(3, 4) + 1)]
-    return reveal_bits(ctx, *found) or []
-
-
-def _less_exact(v: list[list[int]], n: int) -> list[Any]:
-    return [[a < b for a, b in zip(v[0], v[1], strict=True)], [b < 0 for b in v[1]], [[True] * 4] * 3]
-
-
-def _equal(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Any]:
-    found = [equal(ctx, x[0], x[0]), equal(ctx, x[0], x[1]), is_zero(ctx, x[0])]
-    return reveal_bits(ctx, *found) or []
-
-
-def _equal_exact(v: list[list[int]], n: int) -> list[Any]:
-    return [[True] * LENGTH, [a == b for a, b in zip(v[0], v[1], strict=True)], [a == 0 for a in v[0]]]
-
-
-def _logic(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Any]:
-    a, b = negative(ctx, x[0]), negative(ctx, x[1])
+def _compare(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Any]:
+    is_less = less(ctx, x[0].reshape(3, 4), x[1].reshape(3, 4)).reshape(LENGTH)
+    is_zero = equal(ctx, x[0], [0] * 6 + [1] * 6)
     # what stays in the words beyond the bits is not opened: ~ makes it 1
-    return reveal_bits(ctx, both(ctx, a, ~b), a ^ b, ~a) or []
+    return reveal_bits(ctx, is_less, is_zero, both(ctx, is_less, ~is_zero), is_less ^ is_zero, ~is_less) or []
 
 
-def _logic_exact(v: list[list[int]], n: int) -> list[Any]:
-    a, b = [p < 0 for p in v[0]], [p < 0 for p in v[1]]
-    return [
-        [p and not q for p, q in zip(a, b, strict=True)], [p != q for p, q in zip(a, b, strict=True)], [not p for p in a]
-    ]
+def _compare_exact(v: list[list[int]], n: int) -> list[Any]:
+    is_less = [a < b for a, b in zip(v[0], v[1], strict=True)]
+    is_zero = [a == (k > 5) for k, a in enumerate(v[0])]
+    pairs = list(zip(is_less, is_zero, strict=True))
+    return [is_less, is_zero, [a and not b for a, b in pairs], [a != b for a, b in pairs], [not a for a in is_less]]
 
 
 def _least(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
-    is_less = less(ctx, x[0], x[1])
+    is_less = negative(ctx, x[0] - x[1])
     return [select(ctx, is_less, x[0], x[1]), select(ctx, is_less, x[1], 7), as_numbers(ctx, is_less)]
 
 
@@ -374,12 +356,8 @@ def _least_exact(v: list[list[int]], n: int) -> list[Any]:
     return [[min(pair) for pair in pairs], [b if a < b else 7 for a, b in pairs], [int(a < b) for a, b in pairs]]
 
 
-def _times(count: int, cost: Callable[[Scheme, PartyId, Any, int], Cost], ctx: Context, elements: int = LENGTH) -> Cost:
-    return reduce(add, [cost(ctx.scheme, ctx.me, ctx.triples, elements)] * count)
-
-
-def _bits_revealed(ctx: Context, *counts: int) -> Cost:
-    return reveal_bits_cost(ctx.scheme, ctx.me, _everyone(ctx), *counts)
+def _correlated(ctx: Context, cost: Callable[[Scheme, PartyId, Any, int], Cost]) -> Cost:
+    return cost(ctx.scheme, ctx.me, ctx.triples, LENGTH)
 
 
 CASES: dict[str, Case] = {
@@ -430,20 +408,20 @@ CASES: dict[str, Case] = {
         ),
         scale=8,
     ),
-    "less": Case(
-        _less, _less_exact, lambda ctx: _times(3, negative_cost, ctx) + _bits_revealed(ctx, LENGTH, LENGTH, LENGTH), correlated=True
-    ),
-    "equal": Case(
-        _equal, _equal_exact, lambda ctx: _times(3, is_zero_cost, ctx) + _bits_revealed(ctx, LENGTH, LENGTH, LENGTH), correlated=True
-    ),
-    "logic": Case(
-        _logic, _logic_exact,
-        lambda ctx: _times(2, negative_cost, ctx) + _times(1, both_cost, ctx) + _bits_revealed(ctx, LENGTH, LENGTH, LENGTH),
+    "compare": Case(
+        _compare, _compare_exact,
+        lambda ctx: (
+            _correlated(ctx, negative_cost) + _correlated(ctx, is_zero_cost) + _correlated(ctx, both_cost)
+            + reveal_bits_cost(ctx.scheme, ctx.me, _everyone(ctx), *[LENGTH] * 5)
+        ),
         correlated=True,
     ),
     "least": Case(
         _least, _least_exact,
-        lambda ctx: _times(1, negative_cost, ctx) + _times(2, select_cost, ctx) + _times(1, as_numbers_cost, ctx),
+        lambda ctx: (
+            _correlated(ctx, negative_cost) + _correlated(ctx, select_cost) + _correlated(ctx, select_cost)
+            + _correlated(ctx, as_numbers_cost)
+        ),
         correlated=True,
     ),
 }
