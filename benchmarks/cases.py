@@ -1,4 +1,4 @@
-"""What is timed among parties: exchange (messages alone), share, open, multiply, sum, and the dealer. Each declares its cost."""
+"""What is timed among parties: exchange (messages alone), share, open, multiply, compare, sum, and the dealer. Each declares its cost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from mpc.schemes.named import schemes
 from mpc.share import Share
 from mpc.triples.dealer import DealerTriples
 from mpc.triples.ot import ObliviousTriples
-from protocols.gadgets import multiply, multiply_cost, reveal, reveal_cost, share, share_cost
+from protocols.gadgets import less, multiply, multiply_cost, negative_cost, reveal, reveal_cost, share, share_cost
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Case:
         if self.named:
             return self.named
         how = {"dealer": ", dealt in the run", "preloaded": ", triples preloaded", "ot": ", triples made by OT in the run"}
-        return f"{self.scheme} over {self.sharing.algebra.name}{how[self.triples] if self.triples and self.group == 'multiply' else ''}"
+        return f"{self.scheme} over {self.sharing.algebra.name}{how[self.triples] if self.triples and self.group in ('multiply', 'compare') else ''}"
 
 
 def shared(ctx: Context, values: np.ndarray) -> list[Share]:
@@ -124,6 +124,12 @@ _MULTIPLY = (
     lambda scheme, me, n, source: multiply_cost(scheme, me, source, n),
     lambda x: x * x,
 )
+_COMPARE = (
+    shared,
+    lambda ctx, shares: less(ctx, shares[0], shares[1]),
+    lambda scheme, me, n, source: negative_cost(scheme, me, source, n),
+    lambda x: x < x[::-1],
+)
 _DEALER = (
     shared,
     _take,
@@ -169,6 +175,7 @@ MULTIPLICATIONS = (
     ("shamir", False, 3, "dealer"),
     ("shamir", True, 3, None),
 )
+COMPARISONS = (("additive", 2, "preloaded"), ("additive", 2, "ot"), ("additive", 3, "preloaded"), ("shamir", 3, "preloaded"), ("shamir", 3, "ot"))
 
 
 def cases(quick: bool) -> list[Case]:
@@ -181,6 +188,8 @@ def cases(quick: bool) -> list[Case]:
     for scheme, wide, parties, source in MULTIPLICATIONS:
         count = few if wide else n >> 2 if source == "ot" else n
         listed.append(Case("multiply", scheme, wide, parties, source, count, *_MULTIPLY))
+    for scheme, parties, source in COMPARISONS:
+        listed.append(Case("compare", scheme, False, parties, source, n >> 4 if source == "ot" else n, *_COMPARE))
     listed += [Case("dealer", "additive", False, parties, "dealer", n, *_DEALER) for parties in (2, 3)]
     listed += [
         Case("ot", "additive", False, 2, None, 256, *_BASE, named="base transfers"),

@@ -22,7 +22,7 @@ from benchmarks.cases import cases
 from benchmarks.measure import peak_mb
 from mpc.channel import Channel, Payload, Tag
 from mpc.context import Context
-from mpc.correlations import Kind, Row, triples
+from mpc.correlations import Kind, Row
 from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
@@ -34,22 +34,27 @@ WARM_UPS = 2
 
 
 class Preloaded:
-    """Triples that were taken from the session's source before the clock starts."""
+    """What one run took from the session's source, handed out to each run after it in the same order."""
 
-    def __init__(self, ctx: Context, count: int) -> None:
+    def __init__(self, ctx: Context, run: Callable[[], object]) -> None:
         assert ctx.triples is not None
-        self.name = ctx.triples.name
-        self._all = ctx.triples.take(ctx, triples(ctx.scheme, count))
+        self.name, self._source = ctx.triples.name, ctx.triples
+        self._taken: list[tuple[Share, ...]] = []
+        self._next = -1
+        ctx.triples = self
+        run()
         self._next = 0
 
     def request(self, ctx: Context, kind: Row) -> None:
-        self._next = 0
+        if self._next < 0:
+            self._source.request(ctx, kind)
 
     def take(self, ctx: Context, kind: Kind) -> tuple[Share, ...]:
-        assert isinstance(kind, Row)
-        part = slice(self._next, self._next + kind.count)
-        self._next = part.stop
-        return tuple(x[part] for x in self._all)
+        if self._next < 0:
+            self._taken.append(self._source.take(ctx, kind))
+            return self._taken[-1]
+        self._next += 1
+        return self._taken[(self._next - 1) % len(self._taken)]
 
     def cost(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
         return Cost()
@@ -124,14 +129,14 @@ def main() -> None:
     case = cases(job["quick"])[job["case"]]
     with parties.join(folder, session="benchmark", algebra=case.sharing.algebra.name) as ctx:
         channel = ctx._channel = Counting(ctx._channel)
-        if case.triples == "preloaded":
-            ctx.triples = Preloaded(ctx, case.elements)
-        elif case.triples == "ot":
+        if case.triples == "ot":
             ctx.triples = ObliviousTriples()
             ctx.triples.link(ctx)
         elif case.triples is None:
             ctx.triples = None
         ready = case.prepare(ctx, np.arange(case.elements) - case.elements // 2)
+        if case.triples == "preloaded":
+            Preloaded(ctx, lambda: case.run(ctx, ready))
         barrier = share(ctx, [0])[0]
 
         def timed(work: Callable[[], object]) -> list[float]:
