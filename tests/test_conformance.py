@@ -1,6 +1,7 @@
 """The conformance matrix: every scheme x number of parties x triple source x transport runs every protocol, right
 against exact integers, at the declared cost. The tables are in conformance.py."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,6 @@ from mpc.schemes.shamir import Shamir
 from mpc.share import Share
 from mpc.simulate import simulate
 from protocols.gadgets import multiply, reveal, share
-
-every_cell = pytest.mark.parametrize("cell", list(cells()), ids=str)
-every_source = pytest.mark.parametrize("cell", [cell for cell in cells() if cell.triples is not None], ids=str)
-every_case = pytest.mark.parametrize(
-    ("cell", "name"), [(cell, name) for cell in cells() for name, case in CASES.items() if cell.triples or not case.correlated], ids=str
-)
 
 
 def wrapped(value: Any, modulus: int) -> Any:
@@ -53,61 +48,92 @@ def test_the_matrix_has_every_scheme_size_source_and_transport():
     assert {c.scheme_name for c in found if c.triples is None} == {n for n in SCHEMES if n.startswith("shamir")}
 
 
-@every_case
-def test_receivers_get_the_exact_values_and_nobody_else_any(cell, name):
-    receivers = CASES[name].receivers(cell.parties)
-    for me, report in enumerate(reports(cell)):
-        if receivers is None or me in receivers:
-            assert report[name].values == expected(cell, name)
-        else:
-            assert report[name].values is None
+Check = Callable[[Cell], Iterator[str]]
+"""What is wrong in a cell, in words."""
 
 
-@every_case
-def test_declared_cost_equals_measured_cost_and_the_bytes_on_the_channel(cell, name):
-    for party in reports(cell):
-        report = party[name]
-        assert report.declared == report.measured
-        assert report.channel_bytes == report.measured.bytes
+def values_are_exact_at_receivers_alone(cell: Cell) -> Iterator[str]:
+    for name in cases_of(cell):
+        receivers = CASES[name].receivers(cell.parties)
+        for me, report in enumerate(reports(cell)):
+            right = expected(cell, name) if receivers is None or me in receivers else None
+            if report[name].values != right:
+                yield f"{name} at party {me}: {report[name].values}, not {right}"
 
 
-@every_cell
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.receivers(3) is not None])
-def test_no_share_of_an_output_goes_to_who_is_no_receiver(cell, name):
-    receivers = set(CASES[name].receivers(cell.parties))
+def costs_are_those_declared(cell: Cell) -> Iterator[str]:
     for me, party in enumerate(reports(cell)):
-        assert party[name].sent_to == receivers - {me}
-        assert party[name].received_from == (set(range(cell.parties)) - {me} if me in receivers else set())
+        for name in cases_of(cell):
+            report = party[name]
+            if report.declared != report.measured or report.channel_bytes != report.measured.bytes:
+                yield f"{name} at party {me}: declared {report.declared}, measured {report.measured}, sent {report.channel_bytes}"
 
 
-@every_cell
-def test_linear_operations_send_nothing(cell):
-    for party in reports(cell):
+def no_share_of_an_output_goes_to_who_is_no_receiver(cell: Cell) -> Iterator[str]:
+    for name in cases_of(cell):
+        if (of := CASES[name].receivers(cell.parties)) is not None:
+            for me, party in enumerate(reports(cell)):
+                to, of_whom = set(of) - {me}, set(range(cell.parties)) - {me} if me in of else set()
+                if party[name].sent_to != to or party[name].received_from != of_whom:
+                    yield f"{name}: party {me} sent to {party[name].sent_to}, received from {party[name].received_from}"
+
+
+def linear_operations_send_nothing(cell: Cell) -> Iterator[str]:
+    for me, party in enumerate(reports(cell)):
         for name in ("linear", "totals"):
-            assert not party[name].sent_to | party[name].received_from
+            if party[name].sent_to | party[name].received_from:
+                yield f"{name}: party {me} sent or received"
 
 
-# --- the formulas themselves, beside the matrix's "declared is measured" ---------------------------------------------
-
-
-@every_cell
-def test_costs_are_those_of_the_papers(cell):
+def costs_are_those_of_the_papers(cell: Cell) -> Iterator[str]:
+    """The formulas themselves, beside "declared is measured"."""
     n, scheme, count = cell.parties, cell.scheme, 12
     width = {"Z_2^64": 8, "GF(2^61-1)": 8, "Z_2^128": 16, "GF(2^127-1)": 16}[scheme.algebra.name]
     for me, party in enumerate(reports(cell)):
-        if scheme.name == "additive":
-            assert party["share"].measured.bytes == party["share"].measured.rounds == 0
-        elif scheme.name == "shamir":  # all shares but the owner's and those of t others
-            assert party["share"].measured.bytes == (n - 1 - scheme.privacy_threshold) * count * width
-        product = party["multiply"].measured
+        shared, product = party["share"].measured, party["multiply"].measured
+        if scheme.name == "additive" and (shared.bytes, shared.rounds) != (0, 0):
+            yield f"share at party {me}: {shared}"
+        # all shares but the owner's and those of t others
+        if scheme.name == "shamir" and shared.bytes != (n - 1 - scheme.privacy_threshold) * count * width:
+            yield f"share at party {me}: {shared}"
         if cell.triples is None:
             owners = 2 * scheme.privacy_threshold + 1
-            assert product.bytes == (me < owners) * (n - 1 - scheme.privacy_threshold) * count * width
-            assert (product.rounds, product.triples) == (1, 0)
+            right = Cost(1, (me < owners) * (n - 1 - scheme.privacy_threshold) * count * width)
         else:  # two elements to each peer, beside the triples
-            making = makes(cell, me, Triples(count))
-            assert product.bytes == 2 * (n - 1) * count * width + making.bytes
-            assert (product.rounds, product.triples) == (1 + making.rounds, count)
+            right = Cost(1, 2 * (n - 1) * count * width, count) + makes(cell, me, Triples(count))
+        if product != right:
+            yield f"multiply at party {me}: {product}, not {right}"
+
+
+def what_is_made_holds_at_every_index_and_costs_what_the_papers_say(cell: Cell) -> Iterator[str]:
+    for me, party in enumerate(reports(cell)):
+        for kind in CORRELATIONS if cell.triples is not None else ():
+            report = party[str(kind)]
+            if why := wrong(kind, cell.scheme.algebra.modulus, report.values):
+                yield why
+            costs = (report.declared, report.measured, makes(cell, me, kind))
+            if len(set(costs)) > 1 or report.channel_bytes != report.measured.bytes:
+                yield f"{kind} at party {me}: declared, measured and in the papers {costs}, sent {report.channel_bytes}"
+
+
+CHECKS: tuple[Check, ...] = (
+    values_are_exact_at_receivers_alone,
+    costs_are_those_declared,
+    no_share_of_an_output_goes_to_who_is_no_receiver,
+    linear_operations_send_nothing,
+    costs_are_those_of_the_papers,
+    what_is_made_holds_at_every_index_and_costs_what_the_papers_say,
+)
+
+
+def cases_of(cell: Cell) -> list[str]:
+    return [name for name, case in CASES.items() if cell.triples or not case.correlated]
+
+
+@pytest.mark.parametrize("cell", list(cells()), ids=str)
+def test_every_case_of_a_cell_is_right_at_its_declared_cost(cell: Cell) -> None:
+    """One test a cell, so that its session runs once."""
+    assert [f"{check.__name__}: {why}" for check in CHECKS for why in check(cell)] == []
 
 
 def makes(cell: Cell, me: int, kind: Kind) -> Cost:
@@ -146,26 +172,6 @@ def makes(cell: Cell, me: int, kind: Kind) -> Cost:
     if cell.scheme.name != "additive" and dealt:  # to all but the t whose shares streams fix
         cost += Cost(1, dealt * width * (n - 1 - t) if me <= t else 0)
     return cost
-
-
-# --- what the sources make --------------------------------------------------------------------------------------------
-
-
-@every_source
-def test_what_is_made_holds_at_every_index(cell):
-    for party in reports(cell):
-        for kind in CORRELATIONS:
-            assert not wrong(kind, cell.scheme.algebra.modulus, party[str(kind)].values)
-
-
-@every_source
-def test_making_costs_what_is_declared_measured_and_on_the_channel_and_in_the_papers(cell):
-    for me, party in enumerate(reports(cell)):
-        for kind in CORRELATIONS:
-            report = party[str(kind)]
-            assert report.declared == report.measured, kind
-            assert report.channel_bytes == report.measured.bytes, kind
-            assert report.measured == makes(cell, me, kind), kind
 
 
 # --- operators: free ones work, all others raise ----------------------------------------------------------------------
