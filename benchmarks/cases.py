@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mpc.context import Context, TripleSource
+from mpc.context import Context, Costed
 from mpc.correlations import Ands, Bits, Kind, Masks, Matrices, Squares, Triples, triples
 from mpc.cost import Cost
 from mpc.ot.base import base_transfers
@@ -34,7 +34,7 @@ class Case:
     elements: int
     prepare: Callable[[Context, np.ndarray], Any]
     run: Callable[[Context, Any], object]
-    cost: Callable[[Scheme, PartyId, int, TripleSource | None], Cost]
+    cost: Callable[[Scheme, PartyId, int, Costed | None], Cost]
     plain: Callable[[np.ndarray], object]
     """The same work on plain numbers."""
     named: str = ""
@@ -81,7 +81,7 @@ def _made(named: str, kind: Kind, elements: int) -> Case:
         assert ctx.triples is not None
         return ctx.triples.take(ctx, kind)
 
-    def cost(scheme: Scheme, me: PartyId, _: int, source: TripleSource | None) -> Cost:
+    def cost(scheme: Scheme, me: PartyId, _: int, source: Costed | None) -> Cost:
         assert source is not None
         return source.cost(scheme, me, kind)
 

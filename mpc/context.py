@@ -38,7 +38,15 @@ def _numbered(last: dict[PartyId, Tag], peer: PartyId, tag: Tag) -> Tag:
     return tag
 
 
-class TripleSource(Protocol):
+class Costed(Protocol):
+    """What a source of triples costs."""
+
+    def cost(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+        """What one `request` and taking it costs party `me`."""
+        ...
+
+
+class TripleSource(Costed, Protocol):
     """Where random multiplication triples a * b = c, and other correlations (mpc/correlations.py), come from (mpc/triples,
     one source a file). All parties must ask for the same."""
 
@@ -51,10 +59,6 @@ class TripleSource(Protocol):
 
     def take(self, ctx: "Context", kind: Kind) -> tuple[Share, ...]:
         """Fresh shares of all parts; each is handed out once."""
-        ...
-
-    def cost(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
-        """What one `request` and taking it costs party `me`."""
         ...
 
 

@@ -15,7 +15,7 @@ from parties.node.config import BudgetStanza, EngineStanza, NodeFile
 from parties.node.config import TableStanza as NodeTable
 from parties.spec import models, sql
 from protocols.expression import Number
-from protocols.statistics import ALL, histogram, quantile
+from protocols.statistics import ALL, across, histogram, quantile
 from protocols.statistics.base import Statistic
 from protocols.tables import GROUPABLE_VALUES
 
@@ -128,6 +128,10 @@ def _sql() -> Iterator[str]:
             forms = [f"`{name}(x)`", *([f"`{name}(*)`"] if statistic.takes_star else [])]
             yield f"| {', '.join(forms)} | {statistic.discloses} | {_over_nothing(statistic, name)} |"
     yield f"| `{quantile.MEDIAN}(x)`, `{quantile.QUANTILE}(x, p)` | {quantile.Quantile.discloses} | NULL, or noise |"
+    for name in across.NAMES:
+        quarter = 0 if name == across.RANK else 2
+        discloses = across.Across(name, across.Figure("COUNT", None), quarter).discloses
+        yield f"| `{name}(SUM(x))`, of {', '.join(across.FIGURES)} | {discloses} | the figure is 0; nobody can answer of an AVG |"
     yield f"| `{histogram.NAME}(x, lower, upper, bins)` | the count of each bin | 0 |"
     yield from ("", "`VAR_SAMP` and `STDDEV_SAMP` are NULL over a single value, too.")
     yield from ("", *(
@@ -136,6 +140,12 @@ def _sql() -> Iterator[str]:
         "",
         f"`{quantile.MEDIAN}` and `{quantile.QUANTILE}` (p from 0 to 1) need `privacy`. Beside them a query may have more quantiles of the same x, "
         f"and `COUNT(x)`. x is told apart in up to {quantile.LEAVES:,} steps between its bounds, {quantile.ALL_LEAVES:,} in all groups together.",
+        "",
+        f"`{across.RANK}`, `{across.MEDIAN}` and `{across.QUARTILES}` compare the companies: each has one figure, of its own rows in the group, and "
+        f"nothing else can be selected beside them. A rank, 1 for the largest, goes to its own company alone, and equal figures have the same; quartiles lie between "
+        f"two figures in proportion, as in QUANTILE_CONT; `{across.QUARTILES}` gives three columns, `NAME_1` to `NAME_3`. They take at least "
+        f"{across.FEWEST[across.RANK]}, {across.FEWEST[across.MEDIAN]} and {across.FEWEST[across.QUARTILES]} companies: of fewer they would give figures away. An average is rounded "
+        f"to {across.DIGITS} more digits than x has.",
         "",
         "What is not supported is refused with its place; some of it with the nearest thing that is:",
         "",

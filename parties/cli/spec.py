@@ -1,6 +1,7 @@
 """comity check, explain, approve: what happens to a spec before anything runs."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from parties.governance.approval import approve as approve_spec
 from parties.governance.approval import membership
 from parties.governance.stock import stocked
 from parties.node.config import NodeFile, read_config
-from parties.node.preparing import group
+from parties.node.preparing import KINDS, group
 from parties.spec.load import Spec, load
 from parties.spec.models import SpecFile, json_schema
 from parties.spec.problems import nearest
@@ -115,20 +116,24 @@ def _explained(spec: Spec, plan: Plan, node: Path | None) -> Iterable[str]:
 
 
 def _of_stock(spec: Spec, plan: Plan, node: Path | None) -> str:
-    """What triples the query would use."""
+    """What triples, and other correlations, the query would use."""
+    needed = {kind.name: kind.count * kind.EACH for kind in plan.needed}
     if node is None:
         return (
-            f"of the {counted(plan.multiplied, 'triple')}, those that are in stock (`comity prepare`) cost nothing; the others are made on "
-            "the fly. --node says how many are there"
+            f"of {' and '.join(_of_kind(name, count) for name, count in needed.items())}, those that are in stock (`comity prepare`) cost "
+            "nothing; the others are made on the fly. --node says how many are there"
         )
     config = read_config(node)
     member = membership(spec, config.name, identity.load(node))
     if member.is_dealer:
         return "the dealer keeps no stock"
     mine = group(member, plan.scheme).id
-    there = sum(lot.left for lot in stocked(node) if lot.group == mine and lot.kind == "triples")
-    found = min(there, plan.multiplied)
-    return (
-        f"{found:,} of the {counted(plan.multiplied, 'triple')} would come from the stock of {member.me}, as far as the others have them, "
-        f"and cost nothing; {plan.multiplied - found:,} would be made on the fly"
-    )
+    there = Counter[str]()
+    for lot in stocked(node):
+        there[lot.kind] += KINDS[lot.kind].EACH * lot.left * (lot.group == mine)
+    said = [f"{min(there[name], count):,} of {_of_kind(name, count)}" for name, count in needed.items()]
+    return f"{', '.join(said)} would come from the stock of {member.me}, as far as the others have them, and cost nothing; the others are made on the fly"
+
+
+def _of_kind(name: str, count: int) -> str:
+    return f"the {count:,} {name.removesuffix('s') if count == 1 else name}"

@@ -18,6 +18,7 @@ from parties.data.source import DIALECT, TableSource, connect, open_source, run
 from protocols.expression import Node, Reference, magnitude
 from protocols.planning.query import Query, StatisticOutput, never_null
 from protocols.statistics import histogram
+from protocols.statistics.across import Across
 from protocols.statistics.base import Value
 from protocols.tables import Column, KeyValue, Table, as_date
 
@@ -218,6 +219,7 @@ def _grouped(connection: duckdb.DuckDBPyConnection, query: Query, source: TableS
                 else:
                     column = values[arguments.index(argument)]
                     taken = [column[row] for row in rows]
+                assert not isinstance(selected.statistic, Across)  # which is about companies, and not about rows
                 line.append(selected.statistic.reference(selected.function, argument, taken))
             else:
                 line.append(of_key[selected.key])

@@ -8,10 +8,11 @@ from typing import Any
 from mpc.algebra import Array
 from mpc.context import Context
 from mpc.triples.stocked import StockedTriples
-from parties.data.home import DatabaseSource, TableSource, Working, compute
+from parties.data.home import DatabaseSource, DataError, TableSource, Working, compute
 from parties.node.report import report
-from protocols.planning.execute import execute, prepare
+from protocols.planning.execute import execute, own_figures, prepare
 from protocols.planning.plan import Plan
+from protocols.statistics.across import NoFigure
 
 PHASES = ("triples", "local", "share", "compute", "open")
 
@@ -39,9 +40,15 @@ def home_vectors(
 ) -> list[Array | None]:
     """This company's totals for each task of the plan; None where it holds no such table. DataError where its data
     do not meet the spec: nothing has been shared by then."""
-    return [
+    vectors = [
         compute(task, sources[task.table.name], working) if me in task.table.holders else None for task in plan.tasks
     ]
+    if plan.across and vectors[0] is not None:
+        try:
+            own_figures(plan, vectors[0])
+        except NoFigure as error:
+            raise DataError(f"{sources[plan.tasks[0].table.name].place}: {error}") from None
+    return vectors
 
 
 def run_query(

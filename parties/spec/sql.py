@@ -6,7 +6,8 @@ goes no further.
 
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
 from math import prod
@@ -39,7 +40,7 @@ from protocols.expression import (
 )
 from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
 from protocols.planning.task import Key
-from protocols.statistics import BY_NAME, histogram, quantile
+from protocols.statistics import BY_NAME, across, histogram, quantile
 from protocols.tables import GROUPABLE_VALUES, Table, days, microseconds
 
 DIALECT = "duckdb"
@@ -208,9 +209,10 @@ class _Reader:
                 item = select.expressions[outputs.index(bins[0])]
                 self.fail(item, "HISTOGRAM stands alone: one table, nothing beside it, no GROUP BY")
             return Query(name, tables, where, (), (), receivers, bins[0])
-        chosen = tuple(item for item in outputs if not isinstance(item, Bin))
+        written = zip(select.expressions, outputs, strict=True)
+        chosen = [(item, part) for item, output in written if not isinstance(output, Bin) for part in _columns(output)]
         self.check_outputs(select, chosen, group_by)
-        return Query(name, tables, where, group_by, chosen, receivers)
+        return Query(name, tables, where, group_by, tuple(output for _, output in chosen), receivers)
 
     def statement(self) -> exp.Select:
         try:
@@ -390,17 +392,19 @@ class _Reader:
             return self.histogram(item)
         if function in quantile.NAMES:
             return self.quantile(item, function, alias)
+        if function in across.NAMES:
+            return self.across(item, function, alias)
         if function is None or function not in BY_NAME:
             if not isinstance(item, exp.Window | exp.Filter | exp.WithinGroup) and any(self.function(part) for part in item.walk()):
                 self.fail(item, "nothing is computed around an aggregate: select the aggregates, and compute with the answer")
-            self.refuse(item, "in SELECT, which takes group keys and aggregates", (*BY_NAME, *quantile.NAMES, histogram.NAME))
+            self.refuse(item, "in SELECT, which takes group keys and aggregates", (*BY_NAME, *quantile.NAMES, *across.NAMES, histogram.NAME))
         return self.aggregate(item, function, alias)
 
     def function(self, node: exp.Expr) -> str | None:
         """The SQL name of an aggregate."""
         if isinstance(node, exp.Anonymous):
             name = str(node.this).upper()
-            return name if name in BY_NAME or name == histogram.NAME else None
+            return name if name in BY_NAME or name == histogram.NAME or name in across.NAMES else None
         return NAMES.get(type(node))
 
     def aggregate(self, item: exp.Expr, function: str, alias: str) -> StatisticOutput:
@@ -449,6 +453,21 @@ class _Reader:
             name, p = f"quantile_cont({argument}, {number})", Fraction(number.value, 10**number.scale)
         return StatisticOutput(alias or name, quantile.Quantile(p), function, argument)
 
+    def across(self, item: exp.Expr, function: str, alias: str) -> StatisticOutput:
+        """Of QUARTILES_ACROSS the first."""
+        self.only(item, "this", "expressions")
+        inner = item.expressions[0].unnest() if len(item.expressions) == 1 else None
+        name = None if inner is None else self.function(inner)
+        if inner is None or name not in across.FIGURES:
+            figures = ", ".join(f"{figure}(x)" for figure in across.FIGURES)
+            self.fail(item, f"{function} takes a figure of each company's own rows, one of {figures}: write {function}(SUM(x))")
+        if self.shared is not None:
+            self.fail(item, f"{function} is not supported in a join: {', '.join(IN_JOIN)} are")
+        figure = self.aggregate(inner, name, "")
+        quarter = {across.RANK: 0, across.MEDIAN: 2, across.QUARTILES: 1}[function]
+        of = across.Across(function, across.Figure(name, figure.argument), quarter)
+        return StatisticOutput(alias or f"{function.lower()}({figure.name})", of, function, figure.argument)
+
     def histogram(self, item: exp.Expr) -> Bin:
         self.only(item, "this", "expressions")
         form = "write HISTOGRAM(x, lower, upper, bins), such as HISTOGRAM(delay, -60, 180, 24)"
@@ -467,16 +486,16 @@ class _Reader:
         return Bin(operand, start, stop, digits, bins.value)
 
     def check_outputs(
-        self, select: exp.Select, outputs: Sequence[KeyOutput | StatisticOutput], group_by: Sequence[Reference]
+        self, select: exp.Select, outputs: Sequence[tuple[exp.Expr, KeyOutput | StatisticOutput]], group_by: Sequence[Reference]
     ) -> None:
         names = set()
-        for item, output in zip(select.expressions, outputs, strict=True):
+        for item, output in outputs:
             if isinstance(output, KeyOutput) and output.key not in group_by:
                 self.fail(item, f"{output.key} is neither aggregated nor in GROUP BY: no row's value is ever shown")
             if output.name.lower() in names:
                 self.fail(item, f"two columns are called {output.name}: name one with AS")
             names.add(output.name.lower())
-        if not any(isinstance(output, StatisticOutput) for output in outputs):
+        if not any(isinstance(output, StatisticOutput) for _, output in outputs):
             self.fail(select.expressions[0], f"select an aggregate: {', '.join(BY_NAME)}")
 
     # ---- row expressions
@@ -630,6 +649,16 @@ class _Reader:
             self.fail(node, f"{node.name[:60]} is no exact number: write digits with at most one point, at most {DIGITS}")
         whole, _, fraction = text.partition(".")
         return Number(sign * int(whole + fraction or "0"), len(fraction))
+
+
+def _columns(output: KeyOutput | StatisticOutput) -> Iterator[KeyOutput | StatisticOutput]:
+    """Of the answer: one, but three of quartiles."""
+    if isinstance(output, StatisticOutput) and output.function == across.QUARTILES:
+        assert isinstance(output.statistic, across.Across)
+        for quarter in (1, 2, 3):
+            yield replace(output, name=f"{output.name}_{quarter}", statistic=replace(output.statistic, quarter=quarter))
+    else:
+        yield output
 
 
 def _many(count: int) -> str:

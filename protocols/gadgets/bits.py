@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from mpc.algebra import Array, Shape
-from mpc.context import Context, TripleSource
+from mpc.context import Context, Costed
 from mpc.correlations import Bits, unpacked
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
@@ -65,7 +65,7 @@ def both(ctx: Context, x: BitShare, y: BitShare) -> BitShare:
     return replace(x, words=multiply(ctx.under(boolean(ctx.scheme)), x.words, x._like(y)))
 
 
-def both_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, count: int) -> Cost:
+def both_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) -> Cost:
     """What one `both` of `count` bits costs party `me`."""
     return multiply_cost(boolean(scheme), me, source, words_of(count))
 
@@ -83,7 +83,7 @@ def as_numbers(ctx: Context, x: BitShare) -> Share:
     return (bits + (1 - 2 * bits) * numbers.reshape(-1)[:count]).reshape(*x.shape)
 
 
-def as_numbers_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, count: int) -> Cost:
+def as_numbers_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) -> Cost:
     """What one `as_numbers` of `count` bits costs party `me`."""
     assert source is not None
     made = source.cost(scheme, me, Bits(words_of(count)))

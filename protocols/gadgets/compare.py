@@ -17,7 +17,7 @@ import numpy as np
 
 from mpc.algebra import Algebra, Array
 from mpc.algebra.words import transposed
-from mpc.context import Context, TripleSource
+from mpc.context import Context, Costed
 from mpc.correlations import PRODUCTS, Masks, bit_length
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
@@ -50,7 +50,7 @@ def negative(ctx: Context, x: Share) -> BitShare:
     return BitShare(_less(ctx, lower, same) + highest, x.shape)
 
 
-def negative_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, count: int) -> Cost:
+def negative_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) -> Cost:
     """What one `negative` or `less` of `count` elements costs party `me`."""
     cost = _against_mask_cost(scheme, me, source, count)
     for fours in _levels(scheme):
@@ -75,7 +75,7 @@ def is_zero(ctx: Context, x: Share) -> BitShare:
     return BitShare(same[0], x.shape)
 
 
-def is_zero_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, count: int) -> Cost:
+def is_zero_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) -> Cost:
     """What one `is_zero` or `equal` of `count` elements costs party `me`."""
     cost = _against_mask_cost(scheme, me, source, count)
     for fours in _levels(scheme):
@@ -140,7 +140,7 @@ def _against_mask(ctx: Context, x: Share, length: int, at: int) -> tuple[list[Sh
     return rows[:fours], rows[fours:-1], rows[-1]
 
 
-def _against_mask_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, count: int) -> Cost:
+def _against_mask_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) -> Cost:
     assert source is not None
     return source.cost(scheme, me, Masks(words_of(count))) + reveal_cost(scheme, me, range(scheme.parties), count)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from mpc.algebra import Array
-from mpc.context import Context, TripleSource
+from mpc.context import Context, Costed
 from mpc.correlations import triples
 from mpc.cost import Cost
 from mpc.dealing import deal, deal_cost
@@ -64,7 +64,7 @@ def _reshare(ctx: Context, x: Share, y: Share) -> Share:
     return replace(x, data=algebra.combination(weights, [parts[i] for i in owners]))
 
 
-def multiply_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, elements: int) -> Cost:
+def multiply_cost(scheme: Scheme, me: PartyId, source: Costed | None, elements: int) -> Cost:
     """What one `multiply` of `elements` products costs party `me`."""
     if source is not None:
         made = source.cost(scheme, me, triples(scheme, elements)) + Cost(triples=elements)

@@ -61,6 +61,30 @@ def reveal(ctx: Context, *shares: Share, to: Iterable[PartyId] | None = None) ->
     return values[0] if len(values) == 1 else values
 
 
+def reveal_each(ctx: Context, shares: Mapping[PartyId, Share]) -> Array | None:
+    """Opens to each party in `shares` flat integers of its own, all in one round; None at a party that is not among them.
+
+    Discloses to each exactly its values. Each party sends each of the others its elements."""
+    for share in shares.values():
+        ctx.check(share)
+    mine = shares.get(ctx.me)
+    others = [i for i in range(ctx.parties) if i != ctx.me]
+    received = ctx.exchange(
+        "reveal",
+        {i: shares[i].data for i in others if i in shares},
+        dict.fromkeys(others, mine.data.shape) if mine is not None else {},
+    )
+    if mine is None:
+        return None
+    return ctx.scheme.algebra.decode(combine(ctx, dict(sorted({**received, ctx.me: mine.data}.items())), "reveal"))
+
+
+def reveal_each_cost(scheme: Scheme, me: PartyId, elements: Mapping[PartyId, int]) -> Cost:
+    """What one `reveal_each` of so many elements to each costs party `me`."""
+    sent = sum(count for i, count in elements.items() if i != me)
+    return Cost(rounds=1, bytes=sent * scheme.algebra.element_bytes)
+
+
 def reveal_cost(scheme: Scheme, me: PartyId, to: Iterable[PartyId], elements: int) -> Cost:
     """What one `reveal` of `elements` values in all costs party `me`."""
     others = set(to) - {me}

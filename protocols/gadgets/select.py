@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mpc.context import Context, TripleSource
+from mpc.context import Context, Costed
 from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
@@ -17,6 +17,6 @@ def select(ctx: Context, condition: BitShare, x: Share, y: Any) -> Share:
     return selected
 
 
-def select_cost(scheme: Scheme, me: PartyId, source: TripleSource | None, count: int) -> Cost:
+def select_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) -> Cost:
     """What one `select` of `count` elements costs party `me`."""
     return as_numbers_cost(scheme, me, source, count) + multiply_cost(scheme, me, source, count)

@@ -9,15 +9,15 @@ import numpy as np
 
 from mpc.algebra import Array
 from mpc.context import Context
-from mpc.correlations import Triples
 from mpc.randomness import Stream
 from mpc.share import Share, concatenate
 from protocols.gadgets import multiply, reveal, share
-from protocols.planning.plan import Plan, group_cells
+from protocols.planning.plan import Plan, group_cells, plain
 from protocols.planning.privacy import Noise
-from protocols.planning.query import KeyOutput, StatisticOutput
+from protocols.planning.query import KeyOutput, StatisticOutput, never_null
 from protocols.planning.randomised_response import DIGITS
 from protocols.statistics import histogram
+from protocols.statistics.across import Across, figures_of, opened_to, secure
 from protocols.statistics.base import Estimate, Noisy, PrivateStatistic, Value, decimal, half_ulp
 from protocols.statistics.quantile import Quantile, Tree, fit, levels, rank_variances, read
 
@@ -34,10 +34,11 @@ class Answer:
 
 
 def prepare(ctx: Context, plan: Plan) -> None:
-    """Asks for the triples that `execute` will use, so that they are dealt while the companies compute at home. The
-    dealer learns their number, which is in the plan."""
-    if plan.products and ctx.triples is not None:
-        ctx.triples.request(ctx, Triples(plan.multiplied))
+    """Asks for the triples and other correlations that `execute` will use, so that they are dealt while the companies compute at
+    home. The dealer learns their numbers, which are in the plan."""
+    for kind in plan.needed:
+        if ctx.triples is not None:
+            ctx.triples.request(ctx, kind)
 
 
 def draw_noise(plan: Plan, me: str, stream: Stream) -> Array | None:
@@ -55,6 +56,8 @@ def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None)
     after them. By randomised response none is shared without it. The counts of a tree's leaves are added up to those of its upper
     levels here."""
     vectors = [vector for vector in home if vector is not None]
+    if plan.across:
+        return own_figures(plan, vectors[0]) if vectors else None
     if plan.tree is not None:
         vectors = [levels(plan.tree, vector, plan.tasks[0].table.max_rows) for vector in vectors]
     if plan.response is not None and vectors:
@@ -79,6 +82,8 @@ def execute(
     """
     phase("share")
     shares = share(ctx, mine, shapes=plan.shapes)
+    if plan.across:
+        return _compared(ctx, plan, dict(zip(plan.shapes, shares, strict=True)), phase)
     totals, adjusted, noise = _totals(plan, dict(zip(plan.shapes, shares, strict=True)))
     phase("compute")
     opened = _join(ctx, plan, totals) if plan.products else totals[0]
@@ -92,6 +97,29 @@ def execute(
     places = _places(plan)
     totals_of = (part.reshape(plan.cells, -1)[places] for part in np.split(cells, np.cumsum(plan.sizes)[:-1]))
     return [*(total.reshape(-1).tolist() for total in totals_of), *([count] for count in counts.tolist())]
+
+
+def own_figures(plan: Plan, vector: Array) -> Array:
+    """This company's figures, from its totals; then its adjustments. NoFigure where it has no rows to average."""
+    (task,), known = plan.tasks, never_null(plan.query.tables, plan.query.where)
+    totals = dict(zip(task.measures, vector[: len(task.measures) * plan.cells].reshape(-1, plan.cells), strict=True))
+    figures = [figure.of([totals[plain(measure, known)] for measure in figure.measures]) for figure in figures_of(plan.across)]
+    return np.concatenate([*figures, vector[len(task.measures) * plan.cells :]])
+
+
+def _compared(ctx: Context, plan: Plan, shares: dict[int, Share], phase: Callable[[str], None]) -> list[list[int]] | None:
+    """How the companies stand among one another."""
+    phase("compute")
+    holders, cells, figures = [plan.party(name) for name in plan.tasks[0].table.holders], plan.cells, figures_of(plan.across)
+    places = _places(plan)
+    by_figure = {
+        figure: [shares[holder][k * cells : (k + 1) * cells][places] for holder in holders] for k, figure in enumerate(figures)
+    }
+    found = secure(ctx, plan.across, by_figure)
+    phase("open")
+    adjusted = reduce(add, (shares[holder][len(figures) * cells :] for holder in holders))
+    opened = opened_to(ctx, plan.across, found, adjusted, holders, plan.receivers)
+    return None if opened is None else [*opened[:-1], *([count] for count in opened[-1])]
 
 
 def _units(plan: Plan) -> Array:
@@ -178,6 +206,9 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                 row_errors.append(estimate.standard_error)
             else:
                 assert not isinstance(output.statistic, Quantile)  # it has a tree
+                if isinstance(output.statistic, Across):
+                    row.append(output.statistic.finish(opened[places[0]][cell]))
+                    continue
                 values = [opened[place][cell] for place in places]
                 row.append(output.statistic.finish(output.function, output.argument, values))
         rows.append(tuple(row))
@@ -195,6 +226,8 @@ def _error_bound(plan: Plan, output: KeyOutput | StatisticOutput) -> float:
         return 0
     if isinstance(output.statistic, Quantile):
         return plan.tree.error_bound if plan.tree is not None else 0
+    if isinstance(output.statistic, Across):
+        return output.statistic.error_bound(plan.tasks[0].table.max_rows)
     return output.statistic.error_bound(output.function, output.argument, plan.rows) + _rounded(plan)
 
 

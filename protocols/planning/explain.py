@@ -10,6 +10,7 @@ from protocols.planning.privacy import Noise
 from protocols.planning.query import StatisticOutput
 from protocols.planning.randomised_response import WORDS
 from protocols.statistics import histogram
+from protocols.statistics.across import Across, figures_of, pairs
 from protocols.statistics.base import Noisy, PrivateStatistic
 from protocols.statistics.quantile import FANOUT, Quantile, Tree, rank_variances
 from protocols.tables import Table
@@ -200,6 +201,10 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
         )
         text += "".join(f"; the number of {adjustment}" for adjustment in task.adjustments)
         size = task.size
+        if plan.across:
+            figures = figures_of(plan.across)
+            size = len(figures) * plan.cells + len(plan.adjustments)
+            text += f"; of which {', '.join(map(str, figures))}{' is' if len(figures) == 1 else ' are'} shared"
         if plan.tree is not None and len(plan.tree.sizes) > 1:
             size = plan.values_opened
             text += f"; and what every {FANOUT} neighbouring bins have together, and so on up"
@@ -211,10 +216,16 @@ def said_by_statistics(plan: Plan) -> list[str]:
     """What the receivers learn of each selected statistic, beyond the answer."""
     outputs = [output for output in plan.query.select if isinstance(output, StatisticOutput)]
     return [
-        f"{output.name}: {output.function}({'*' if output.argument is None else output.argument}) gives the receivers "
+        f"{output.name}: {output.function}({_argument(output)}) gives the receivers "
         f"{output.statistic.discloses}"
         for output in outputs
     ]
+
+
+def _argument(output: StatisticOutput) -> str:
+    if isinstance(output.statistic, Across):
+        return str(output.statistic.figure)
+    return "*" if output.argument is None else str(output.argument)
 
 
 def steps(plan: Plan) -> list[str]:
@@ -230,6 +241,11 @@ def steps(plan: Plan) -> list[str]:
         listed.append(
             f"multiply: {plan.multiplied:,} products of one company's secrets with the others', with {how}; the products are "
             f"added up on shares{', group by group' if plan.keys else ''}"
+        )
+    elif plan.across:
+        compared = sum(len(pairs(len(plan.tasks[0].table.holders), figure, plan.across)) for figure in figures_of(plan.across))
+        listed.append(
+            f"compare: {compared * plan.cells:,} pairs of the companies' figures, on shares, with {_HOW[plan.triples]}; no comparison is opened"
         )
     else:
         listed.append("add: the companies' numbers are added up on shares, without any message")

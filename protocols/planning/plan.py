@@ -2,13 +2,15 @@
 cost, and every value that will be opened, to whom. Pure: every node makes the same plan, or nobody starts."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from math import prod
+from operator import add
 
 from mpc.algebra import Shape
-from mpc.correlations import LARGEST_REQUEST
+from mpc.correlations import LARGEST_REQUEST, Kind, Row
 from mpc.cost import Cost
 from mpc.errors import ComityError
 from mpc.schemes import PartyId, Scheme
@@ -32,6 +34,9 @@ from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_nu
 from protocols.planning.randomised_response import RandomisedResponse, plan_response
 from protocols.planning.task import Adjustment, HomeTask, Key
 from protocols.statistics import BY_NAME
+from protocols.statistics.across import FEWEST as FEWEST_COMPANIES
+from protocols.statistics.across import NAMES as ACROSS
+from protocols.statistics.across import Across, figures_of, opened_cost, secure_cost
 from protocols.statistics.base import Measure, PrivateStatistic
 from protocols.statistics.quantile import FEWEST, NAMES, Quantile, Tree, tree_of
 from protocols.tables import Table, Unit
@@ -40,6 +45,8 @@ HOME_LIMIT = 1 << 126
 """Integers at home are exact below this (an engine's 128-bit integers)."""
 
 
+LARGEST_COMPARED = 1 << 21
+"""Pairs of figures."""
 LEAST_KEPT = 1 << 24
 """So many more of the 2^64 words must keep a cell than make it any other: with fewer the answer would mean nothing."""
 
@@ -81,14 +88,14 @@ class Plan:
     first keys are the joined one, and all others groups. `ranges` are the proven largest magnitudes, in words and as
     numbers. Where the query asks for privacy, `noise[k]` is added to `opened[k]`; or `opened` is one count, and `noise`
     one randomised response by which all are reported that it counts. Where it asks for quantiles, `opened[k]` is level k of
-    `tree`, group by group."""
+    `tree`, group by group. Where it asks how companies stand among one another, all of `opened` say so."""
 
     query: Query
     security: Security
     scheme: Scheme
     keys: tuple[Key, ...]
     tasks: tuple[HomeTask, ...]
-    opened: tuple[Measure, ...]
+    opened: tuple[Measure | Across, ...]
     uses: tuple[tuple[int, ...], ...]
     products: tuple[tuple[int, int], ...]
     ranges: tuple[tuple[str, int], ...]
@@ -147,8 +154,15 @@ class Plan:
         return sum(self.sizes) + len(self.adjustments)
 
     @property
+    def across(self) -> tuple[Across, ...]:
+        """What is opened, where companies are compared with one another."""
+        return tuple(opened for opened in self.opened if isinstance(opened, Across))
+
+    @property
     def triples(self) -> str | None:
-        """The source of triples that the query uses, if any."""
+        """The source of triples that the query uses, if any. Comparisons take more than resharing can give."""
+        if self.across:
+            return self.security.triples or "ot"
         return self.security.triples if self.products else None
 
     def party(self, name: str) -> PartyId:
@@ -179,6 +193,9 @@ class Plan:
         for task in self.tasks:
             for holder in task.table.holders:
                 party = self.party(holder)
+                if self.across:
+                    widths[party] = len(figures_of(self.across)) * self.cells + len(self.adjustments)
+                    continue
                 widths[party] = widths.get(party, 0) + (task.size if self.tree is None else self.values_opened)
         if self.products:
             for party in map(self.party, self.adding):
@@ -187,9 +204,27 @@ class Plan:
 
     def cost(self, me: PartyId) -> Cost:
         """What the query costs party `me`, in messages of the protocol."""
+        source = triple_source(self.triples)
+        made = [source.cost(self.scheme, me, kind) for kind in self.needed] if source is not None else []
+        return reduce(add, made, self._cost(me, _Counting()))
+
+    @cached_property
+    def needed(self) -> tuple[Row, ...]:
+        """What is taken from the source of triples, of each kind: asked for before anything else."""
+        counting = _Counting()
+        self._cost(0, counting)
+        return tuple(kind(count) for kind, count in counting.counts.items()) if self.triples is not None else ()
+
+    def _cost(self, me: PartyId, counting: "_Counting") -> Cost:
+        """Without what the source of triples takes to make them."""
+        source = None if self.triples is None else counting
         cost = share_cost(self.scheme, me, self.shapes)
         if self.products:
-            cost += multiply_cost(self.scheme, me, triple_source(self.triples), self.multiplied)
+            cost += multiply_cost(self.scheme, me, source, self.multiplied)
+        if self.across:
+            companies = len(self.tasks[0].table.holders)
+            cost += secure_cost(self.scheme, me, source, self.across, companies, self.cells)
+            return cost + opened_cost(self.scheme, me, len(self.across), len(self.adjustments), self.receivers, self.cells)
         return cost + reveal_cost(self.scheme, me, self.receivers, self.values_opened)
 
     @cached_property
@@ -211,6 +246,9 @@ class Plan:
             listed.append(Disclosure(f"the exact number of rows of {shared.name} that count", 1, receivers, implied=True))
             return (*listed, *self._without_own(1, "the same number"))
         listed += [Disclosure(f"the number of {adjustment}", 1, receivers) for adjustment in self.adjustments]
+        if self.across:
+            listed += self._pooled_ranks()
+            return tuple(listed)
         if self.noise:
             return tuple(listed)  # what follows from them, for whomever, is within the guarantee
         if len(shared.holders) == 1:
@@ -244,6 +282,20 @@ class Plan:
             what = f"the number of rows of {owned.name} left out, or of its values clamped, describes {owned.owner} alone"
             listed.append(Disclosure(what, len(self.tasks[1].adjustments), receivers, implied=True))
         return tuple(listed)
+
+    def _pooled_ranks(self) -> Iterator[Disclosure]:
+        """What companies that pool their ranks or figures make of them."""
+        holders, receivers = len(self.tasks[0].table.holders), self.query.receivers
+        if any(output.quarter == 0 for output in self.across):
+            yield Disclosure("how many companies have a larger figure than it, by its own rank", self.cells, receivers, implied=True)
+        if any(output.quarter for output in self.across):
+            what = "on which side of a quartile its own figure lies, and so how many of the others' are on either side"
+            yield Disclosure(what, self.cells, receivers, implied=True)
+        if self.security.colluding > 1:
+            what = f"how many of the others' figures lie between theirs, where {min(self.security.colluding, holders - 1)} companies pool what they know"
+            yield Disclosure(what, self.cells, receivers, implied=True)
+        if self.adjustments and holders > 1:
+            yield from self._without_own(len(self.adjustments), f"the same numbers of rows and values of {self.tasks[0].table.name}")
 
     def _without_own(self, cells: int, what: str = "the same values") -> Iterator[Disclosure]:
         """What is left of values over the shared table when receivers that hold a part of it take their own away."""
@@ -280,17 +332,33 @@ class Plan:
         )).encode()).hexdigest()  # fmt: skip
 
 
+class _Counting:
+    """A source of triples that costs nothing, and counts what is taken of each kind."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[type[Row]] = Counter()
+
+    def cost(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
+        assert isinstance(kind, Row)
+        self.counts[type(kind)] += kind.count
+        return Cost()
+
+
 def _use(output: KeyOutput | StatisticOutput) -> tuple[str, str]:
     if isinstance(output, KeyOutput):
         return "", f"{output.key.table}.{output.key}"
     if isinstance(output.statistic, Quantile):
         return output.function, f"{output.argument}, {output.statistic.p}"
+    if isinstance(output.statistic, Across):
+        return output.function, f"{output.statistic.figure}, {output.statistic.quarter}"
     return output.function, str(output.argument)
 
 
 def plan_query(query: Query, security: Security) -> Plan:
     """The plan, or a PlanError that says which bound, table or setting to change."""
     known = never_null(query.tables, query.where)
+    if any(isinstance(output.statistic, Across) for output in query.select if isinstance(output, StatisticOutput)):
+        return _plan_across(query, security)
     opened: list[Measure] = []
     uses = []
     weights: dict[int, int] = {}
@@ -299,7 +367,7 @@ def plan_query(query: Query, security: Security) -> Plan:
     for output in query.select:
         if isinstance(output, StatisticOutput) and tree is None:
             listed = _measures(query.privacy, output)
-            uses.append(tuple(_index(opened, _plain(measure, known)) for measure in listed))
+            uses.append(tuple(_index(opened, plain(measure, known)) for measure in listed))
             weight = 1 if query.privacy is None else query.privacy.weight(output.name)
             weights |= {place: max(weights.get(place, 0), weight) for place in uses[-1]}
     if query.histogram is not None:
@@ -333,9 +401,50 @@ def plan_query(query: Query, security: Security) -> Plan:
     return plan
 
 
+def _plan_across(query: Query, security: Security) -> Plan:
+    """The plan of a query that compares the companies' own figures."""
+    (table,), known = query.tables, never_null(query.tables, query.where)
+    outputs: list[Across] = []
+    for output in query.select:
+        if isinstance(output, StatisticOutput):
+            if not isinstance(output.statistic, Across):
+                raise PlanError(
+                    f"{output.name} is over all rows, and {', '.join(ACROSS)} compare companies: write a query of its own for each"
+                )
+            if len(table.holders) < FEWEST_COMPANIES[output.function]:
+                raise PlanError(
+                    f"{output.function} takes {FEWEST_COMPANIES[output.function]} companies or more, and {table.name} has "
+                    f"{len(table.holders)}: with fewer it would give their figures away"
+                )
+            if output.statistic.quarter == 0 and (outside := set(query.receivers) - set(table.holders)):
+                raise PlanError(f"{output.function} tells each company its own rank, and {sorted(outside)[0]} has no part of {table.name}")
+            outputs.append(output.statistic)
+    if query.privacy is not None:
+        raise PlanError(f"{outputs[0].function} cannot be had with privacy: how far one unit moves it is not bounded")
+    opened = tuple(dict.fromkeys(outputs))
+    measures: list[Measure] = []
+    for figure in figures_of(opened):
+        for measure in figure.measures:
+            _index(measures, plain(measure, known))
+    keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
+    task = HomeTask(table, query.where, keys, tuple(measures))
+    _check_home(task)
+    at_one = f"at one company ({table.max_rows:,} rows)"
+    ranges = [(f"{measure} over {table.name} {at_one}", task.largest(measure)) for measure in measures]
+    ranges += [(f"{figure} {at_one}", figure.largest(task.largest)) for figure in figures_of(opened)]
+    ranges += [(f"{output}, times 4" if output.quarter else str(output), output.largest(task.largest, len(table.holders))) for output in opened]
+    ranges += [(f"the number of {adjustment}", len(table.holders) * table.max_rows) for adjustment in task.adjustments]
+    uses = tuple((opened.index(output),) for output in outputs)
+    plan = Plan(query, security, _smallest(security, ranges), keys, (task,), opened, uses, (), tuple(ranges))
+    compared = len(table.holders) ** 2 * len(figures_of(opened)) * plan.cells
+    if compared > LARGEST_COMPARED:
+        raise PlanError(f"it compares {compared:,} pairs of figures, and a query at most {LARGEST_COMPARED:,}: group by less")
+    return plan
+
+
 def _measures(privacy: Privacy | None, output: StatisticOutput) -> tuple[Measure, ...]:
     """The totals that an output is made of."""
-    assert not isinstance(output.statistic, Quantile)  # it has a tree
+    assert not isinstance(output.statistic, Quantile | Across)  # they are planned otherwise
     if privacy is None:
         return output.statistic.measures(output.function, output.argument)
     if not isinstance(output.statistic, PrivateStatistic):
@@ -360,12 +469,12 @@ def _tree(query: Query, groups: int, known: frozenset[Node]) -> Tree | None:
         )
     if len(query.tables) > 1:
         raise PlanError(f"{name} is not supported in a join")
-    counted = _plain(Measure("count", x), known)
+    counted = plain(Measure("count", x), known)
     for output in outputs:
         if output in quantiles:
             if output.argument != x:
                 raise PlanError(f"has quantiles of {x} and of {output.argument}: write a query for each, which has a budget of its own")
-        elif output.function != "COUNT" or _plain(Measure("count", output.argument), known) != counted:
+        elif output.function != "COUNT" or plain(Measure("count", output.argument), known) != counted:
             raise PlanError(
                 f"{output.name} has nothing in common with the counts that {name} is read from: beside quantiles of {x} there can "
                 f"be quantiles of it and COUNT({x}); write a query of its own, which has a budget of its own"
@@ -384,7 +493,7 @@ def _index(measures: list[Measure], measure: Measure) -> int:
     return measures.index(measure)
 
 
-def _plain(measure: Measure, known: frozenset[Node]) -> Measure:
+def plain(measure: Measure, known: frozenset[Node]) -> Measure:
     """COUNT(x) of what cannot be NULL is COUNT(*): one value less to open."""
     if measure.kind == "count" and measure.expression is not None and not measure.expression.nullable(known):
         return Measure("count", None)
@@ -403,7 +512,7 @@ def _join_tasks(
         pair = []
         for side, factor in zip(sides, factors, strict=True):
             kind: Measure = Measure("count", None) if factor is None else Measure(measure.kind, factor)
-            pair.append(_index(side, _plain(kind, known)))
+            pair.append(_index(side, plain(kind, known)))
         products.append((pair[0], pair[1]))
     # what is no group comes first: its cells are added up
     joined = sorted(owned.key, key=lambda name: Reference(shared.name, shared.columns[name]) in query.group_by)

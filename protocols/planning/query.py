@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from protocols.expression import Bin, Node, Reference, not_null
 from protocols.planning.privacy import Privacy
+from protocols.statistics.across import Across
 from protocols.statistics.base import Statistic
 from protocols.statistics.quantile import Quantile
 from protocols.tables import Table
@@ -22,7 +23,7 @@ class StatisticOutput:
     """A selected statistic: `function` is its SQL name, `argument` None for `*`."""
 
     name: str
-    statistic: Statistic | Quantile
+    statistic: Statistic | Quantile | Across
     function: str
     argument: Node | None
 
