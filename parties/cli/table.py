@@ -54,6 +54,8 @@ def print_disclosed(result: dict[str, Any], console: Console) -> None:
     """What was left out or clamped, what was disclosed, to whom, and the cost."""
     for item in result["adjusted"]:
         console.print(f"adjusted: {item['count']:,} {item['what']}")
+    if result["withheld"] is not None:
+        console.print(f"withheld: {result['withheld']:,} of {len(result['rows']):,} rows, by the rules of the query")
     for item in result["disclosed"]:
         word = "implied" if item["implied"] else "opened"
         console.print(f"{word}: {item['what']} ({counted(item['cells'], 'value')}), to {', '.join(item['to'])}")

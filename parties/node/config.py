@@ -13,7 +13,9 @@ from parties.data.home import DatabaseSource, TableSource
 from parties.data.source import DUCKDB, EngineSettings, is_url, shown
 from parties.governance.ledger import Cap, Renew
 from parties.spec.load import explain_validation
+from parties.spec.models import RulesStanza
 from protocols.accounting import micro_rho
+from protocols.planning.rules import NO_RULES, Rules
 
 FILE = "node.toml"
 SMALLEST_MB = 32
@@ -163,6 +165,10 @@ class NodeFile(BaseModel):
             "whoever sees both answers may learn single rows"
         ),
     ] = []
+    release: Annotated[
+        RulesStanza,
+        Field(description="a floor under the release rules of queries: this node takes no part in one without noise whose own are weaker"),
+    ] = RulesStanza()
     tables: Annotated[dict[str, TableStanza], Field(description="where this company's part of each table is")] = {}
 
 
@@ -181,6 +187,8 @@ class Config:
     """Of these, queries that may differ by their filter from earlier ones."""
     stock: int = 0
     """The most bytes of what is made ahead of queries."""
+    floor: Rules = NO_RULES
+    """No query with weaker release rules is taken part in."""
 
 
 def read_config(directory: Path) -> Config:
@@ -204,7 +212,8 @@ def read_config(directory: Path) -> Config:
     tables = {name: _source(directory, table, engine) for name, table in parsed.tables.items()}
     cap = parsed.budget.cap() if parsed.budget else None
     return Config(
-        directory, parsed.name, parsed.listen, parsed.deadline, tables, cap, parsed.exact, tuple(parsed.differing), _bytes(parsed.stock)
+        directory, parsed.name, parsed.listen, parsed.deadline, tables, cap, parsed.exact, tuple(parsed.differing), _bytes(parsed.stock),
+        parsed.release.rules(),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mpc.cost import Cost
-from protocols.planning.execute import Answer, answer
+from protocols.planning.execute import Answer, answer, withheld_cells
 from protocols.planning.explain import INTERVAL, assumptions, guarantee
 from protocols.planning.plan import Plan
 from protocols.planning.query import KeyOutput
@@ -41,6 +41,7 @@ def report(
             {"what": str(item), "kind": item.what, "columns": [column.name for column in item.columns], "count": count}
             for item, [count] in zip(plan.adjustments, opened[len(plan.opened) :], strict=True)
         ],
+        "withheld": len(withheld_cells(plan, opened)) if plan.gate is not None else None,
         "disclosed": [
             {"what": item.what, "cells": item.cells, "to": list(item.to), "implied": item.implied}
             for item in plan.disclosures

@@ -34,7 +34,7 @@ from parties.wire import identity
 from parties.wire.endpoint import Endpoint, Node
 from parties.wire.stream import HOME, PeerStream, Session, SessionFailed, as_failure, plain
 from parties.wire.v1 import party_pb2 as pb
-from protocols.planning.plan import Plan
+from protocols.planning.plan import Plan, below
 
 SESSIONS = 64
 """Sessions at once. Each peer may open its share of them, and this node's own company has one, too."""
@@ -385,6 +385,9 @@ class ServingNode:
         if plan is None or initiator not in plan.query.receivers:
             why = "the approved spec has no such query" if plan is None else f"{initiator} is not a receiver of {name}"
             raise SessionFailed(why, pb.Abort.REFUSED, member.me, why)
+        if weaker := below(plan, self.config.floor):
+            why = f"queries.{name} has weaker release rules than [release] of its node.toml: it takes {weaker}"
+            raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
         for why in list(self._behind.values()):
             raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
         log.info("agreed", extra=fields(query=name, initiator=initiator, session=agreed.session_id.hex()[:16]))

@@ -35,7 +35,7 @@ from parties.spec.problems import Problem, SpecError, explain_validation, neares
 from parties.spec.sql import SqlProblem, parse_query
 from parties.wire.identity import check_dates, stands_alone
 from protocols.accounting import micro_rho, pure_micro_rho
-from protocols.planning.plan import Plan, PlanError, Security, plan_query
+from protocols.planning.plan import Plan, PlanError, Security, gives_away, plan_query
 from protocols.planning.privacy import Privacy
 from protocols.planning.query import Query, StatisticOutput
 from protocols.tables import Column, Table, Unit, days, microseconds
@@ -127,6 +127,7 @@ class _Checker:
             plan = self._plan(name, query, tables, security)
             if plan is not None:
                 plans[name] = plan
+        self._totals(plans)
         if self.problems or security is None:
             raise SpecError(self.problems)
         sql = {name: query.sql for name, query in file.queries.items()}
@@ -299,10 +300,21 @@ class _Checker:
         if stanza.privacy is not None and privacy is None:
             return None
         try:
-            return plan_query(replace(query, privacy=privacy), security)
+            return plan_query(replace(query, privacy=privacy, rules=stanza.rules()), security)
         except PlanError as error:
             self.say(place, str(error))
             return None
+
+    def _totals(self, plans: Mapping[str, Plan]) -> None:
+        """What one query withholds must not follow from another one, which shows the same rows less finely."""
+        for name, plan in plans.items():
+            for other in plans.values() if plan.query.rules else ():
+                if gives_away(plan, other):
+                    self.say(
+                        f"queries.{other.query.name}",
+                        f"shows totals of the same rows as {name}, which withholds some of their parts: what is withheld would follow from "
+                        f"the difference. Group both by the same columns and give them the same rules, or remove one",
+                    )
 
     def _privacy(self, place: str, stanza: PrivacyStanza, query: Query) -> Privacy | None:
         names = {output.name for output in query.select if isinstance(output, StatisticOutput)}

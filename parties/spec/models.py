@@ -2,13 +2,25 @@
 
 import re
 from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from protocols.planning.privacy import Mechanism
+from protocols.planning.rules import LARGEST_GROUP, Against, Rules
 from protocols.tables import Neighbours, Outside
 
 LARGEST = 1 << 62
@@ -245,7 +257,33 @@ class TableStanza(Model):
     columns: Annotated[dict[Name, AnyColumn], Field(min_length=1, description="the agreed columns, by name")]
 
 
-class QueryStanza(Model):
+class RulesStanza(Model):
+    minimum_group: Annotated[
+        int | None,
+        Field(ge=1, le=LARGEST_GROUP, description="so many of the rows of a cell must remain when any company takes its own away"),
+    ] = None
+    minimum_contributors: Annotated[int | None, Field(ge=2, le=1 << 16, description="so many companies must have a row in a cell")] = None
+    maximum_share: Annotated[
+        Probability | None,
+        Field(description="no company may have more than this part of a cell's rows, nor of the sizes of all companies' sums together"),
+    ] = None
+    against: Annotated[
+        Against,
+        Field(description="whose rows are taken away for `minimum_group`: any `company`'s, or those of any `colluding` ones (`coalition`)"),
+    ] = "company"
+
+    def rules(self) -> Rules:
+        share = Fraction(1) if self.maximum_share is None else Fraction(Decimal(str(self.maximum_share)))
+        return Rules(self.minimum_group or 0, self.minimum_contributors or 0, share, self.against)
+
+    @model_validator(mode="after")
+    def _is_against_something(self) -> Self:
+        if self.minimum_group is None and "against" in self.model_fields_set:
+            raise ValueError("against says whose rows minimum_group takes away: set that, or leave this out")
+        return self
+
+
+class _Asked(Model):
     sql: Annotated[str, StringConstraints(max_length=10_000), IsPlainLines, Field(description="the query, in the SQL subset below")]
     receivers: Annotated[
         list[PartyName], Field(min_length=1, description="the parties that receive the answer, and may run the query")
@@ -254,6 +292,10 @@ class QueryStanza(Model):
         PrivacyStanza | None,
         Field(description="noise for all that is opened, which no company knows, charged to every company's budget"),
     ] = None
+
+
+class QueryStanza(RulesStanza, _Asked):
+    """What is asked, and what a cell must meet so that it is not withheld."""
 
 
 class SpecFile(Model):

@@ -1,6 +1,16 @@
 """Gadgets: what costs a round. One a file, each with its declared cost beside it."""
 
-from protocols.gadgets.bits import BitShare, as_numbers, as_numbers_cost, both, both_cost, reveal_bits, reveal_bits_cost
+from protocols.gadgets.bits import (
+    BitShare,
+    all_of,
+    all_of_cost,
+    as_numbers,
+    as_numbers_cost,
+    both,
+    both_cost,
+    reveal_bits,
+    reveal_bits_cost,
+)
 from protocols.gadgets.compare import equal, is_zero, is_zero_cost, less, negative, negative_cost
 from protocols.gadgets.multiply import multiply, multiply_cost
 from protocols.gadgets.reveal import reveal, reveal_cost, reveal_each, reveal_each_cost
@@ -8,7 +18,7 @@ from protocols.gadgets.select import select, select_cost
 from protocols.gadgets.share import share, share_cost
 
 __all__ = [
-    "BitShare", "as_numbers", "as_numbers_cost", "both", "both_cost", "equal", "is_zero", "is_zero_cost", "less", "multiply",
+    "BitShare", "all_of", "all_of_cost", "as_numbers", "as_numbers_cost", "both", "both_cost", "equal", "is_zero", "is_zero_cost", "less", "multiply",
     "multiply_cost", "negative", "negative_cost", "reveal", "reveal_bits", "reveal_bits_cost", "reveal_cost", "reveal_each", "reveal_each_cost", "select", "select_cost",
     "share", "share_cost",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.additive import boolean
-from mpc.share import Share
+from mpc.share import Share, concatenate
 from protocols.gadgets.multiply import multiply, multiply_cost
 from protocols.gadgets.reveal import open_residues, reveal_cost
 
@@ -68,6 +68,30 @@ def both(ctx: Context, x: BitShare, y: BitShare) -> BitShare:
 def both_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) -> Cost:
     """What one `both` of `count` bits costs party `me`."""
     return multiply_cost(boolean(scheme), me, source, words_of(count))
+
+
+def all_of(ctx: Context, x: BitShare) -> BitShare:
+    """The AND over the first axis, whose parts fill whole words: (k, ...) to (...,). Discloses nothing. As many rounds as k has
+    halvings, upwards; as `both`, of k - 1 times the bits in all."""
+    count = x.shape[0]
+    width = words_of(prod(x.shape[1:]))
+    if prod(x.shape[1:]) % 64 and count > 1:
+        raise ProtocolError(f"bits of shape {x.shape} do not fill whole words along the first axis")
+    words = x.words
+    while count > 1:
+        half, middle = count // 2, count // 2 * width
+        joined = multiply(ctx.under(boolean(ctx.scheme)), words[:middle], words[middle : 2 * middle])
+        words, count = concatenate([joined, words[2 * middle :]]), count - half
+    return BitShare(words, x.shape[1:])
+
+
+def all_of_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int, each: int) -> Cost:
+    """What one `all_of` of `count` times `each` bits costs party `me`."""
+    cost = Cost()
+    while count > 1:
+        cost += multiply_cost(boolean(scheme), me, source, count // 2 * words_of(each))
+        count -= count // 2
+    return cost
 
 
 def as_numbers(ctx: Context, x: BitShare) -> Share:

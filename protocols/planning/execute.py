@@ -16,6 +16,7 @@ from protocols.planning.plan import Plan, group_cells, plain
 from protocols.planning.privacy import Noise
 from protocols.planning.query import KeyOutput, StatisticOutput, never_null
 from protocols.planning.randomised_response import DIGITS
+from protocols.planning.rules import Gate
 from protocols.statistics import histogram
 from protocols.statistics.across import Across, figures_of, opened_to, secure
 from protocols.statistics.base import Estimate, Noisy, PrivateStatistic, Value, decimal, half_ulp
@@ -69,6 +70,8 @@ def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None)
     elif noise is not None:
         (vector,) = vectors
         vectors = [vector.astype(object) * np.repeat(_units(plan), plan.sizes) + noise]
+    if plan.gate is not None and vectors:
+        vectors += plan.gate.of(list(vectors[0][: plan.tasks[0].cells * len(plan.tasks[0].measures)].reshape(-1, plan.cells)))
     return np.concatenate(vectors) if vectors else None
 
 
@@ -84,9 +87,12 @@ def execute(
     shares = share(ctx, mine, shapes=plan.shapes)
     if plan.across:
         return _compared(ctx, plan, dict(zip(plan.shapes, shares, strict=True)), phase)
-    totals, adjusted, noise = _totals(plan, dict(zip(plan.shapes, shares, strict=True)))
+    by_party = dict(zip(plan.shapes, shares, strict=True))
+    totals, adjusted, noise = _totals(plan, by_party)
     phase("compute")
     opened = _join(ctx, plan, totals) if plan.products else totals[0]
+    if plan.gate is not None:
+        opened = _gated(ctx, plan, plan.gate, by_party, opened)
     if noise is not None:
         opened = opened * _units(plan)[:, np.newaxis] + noise.reshape(*opened.shape)
     phase("open")
@@ -97,6 +103,19 @@ def execute(
     places = _places(plan)
     totals_of = (part.reshape(plan.cells, -1)[places] for part in np.split(cells, np.cumsum(plan.sizes)[:-1]))
     return [*(total.reshape(-1).tolist() for total in totals_of), *([count] for count in counts.tolist())]
+
+
+def _gated(ctx: Context, plan: Plan, gate: Gate, shares: dict[int, Share], totals: Share) -> Share:
+    """The opened measures where the cell is released, and else 0; and whether it is."""
+    (task,), cells = plan.tasks, plan.cells
+
+    def vectors(share: Share, start: int, count: int) -> list[Share]:
+        return [share[start + k * cells : start + (k + 1) * cells] for k in range(count)]
+
+    holders = [plan.party(name) for name in task.table.holders]
+    own = {i: vectors(shares[i], 0, len(task.measures)) for i in holders}
+    extra = {i: vectors(shares[i], task.size, gate.extra) for i in holders}
+    return gate.released(ctx, gate.passed(ctx, own, extra), totals[: (len(plan.opened) - 1) * cells])
 
 
 def own_figures(plan: Plan, vector: Array) -> Array:
@@ -171,13 +190,17 @@ def _places(plan: Plan) -> Array:
 
 def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
     """The table that the query selects, one row a cell in declared order."""
+    withheld = withheld_cells(plan, opened)
     noisy = [] if plan.tree is not None else [noise.read(cells) for noise, cells in zip(plan.noise, opened, strict=False)]
     if plan.query.histogram is not None:
         edges = histogram.edges(plan.query.histogram)
         bounds = [abs(edge) for pair in edges for edge in pair if isinstance(edge, float)]
         bound = half_ulp(int(max(bounds)) + 1) if bounds else 0
         counts = noisy[0] if noisy else [Noisy(count, 0, 0) for count in opened[0]]
-        bins = tuple((*edge, decimal(count.value, count.digits)) for edge, count in zip(edges, counts, strict=True))
+        bins = tuple(
+            (*edge, None if cell in withheld else decimal(count.value, count.digits))
+            for cell, (edge, count) in enumerate(zip(edges, counts, strict=True))
+        )
         return Answer(
             histogram.COLUMNS, bins, (bound, bound, _rounded(plan)), tuple((None, None, count.deviation) for count in counts) if noisy else ()
         )
@@ -196,6 +219,8 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                 code = codes[places[0]]
                 row.append(output.key.column.value(code) if code < output.key.column.size else None)
                 row_errors.append(None)
+            elif cell in withheld:
+                row.append(None)
             elif plan.tree is not None:
                 row.append(fitted[output][cell].value)
                 row_errors.append(fitted[output][cell].standard_error)
@@ -219,6 +244,13 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
         tuple(_error_bound(plan, output) for output in select),
         tuple(errors) if plan.noise else (),
     )
+
+
+def withheld_cells(plan: Plan, opened: Sequence[Sequence[int]]) -> set[int]:
+    """The cells that do not meet the release rules."""
+    if plan.gate is None:
+        return set()
+    return {cell for cell, is_released in enumerate(opened[len(plan.opened) - 1]) if not is_released}
 
 
 def _error_bound(plan: Plan, output: KeyOutput | StatisticOutput) -> float:

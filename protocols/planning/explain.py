@@ -201,6 +201,10 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
         )
         text += "".join(f"; the number of {adjustment}" for adjustment in task.adjustments)
         size = task.size
+        if plan.gate is not None:
+            size += plan.gate.extra * plan.cells
+            text += "; whether it has rows" * (plan.query.rules.minimum_contributors > 0)
+            text += "; the sizes of its sums" * (plan.query.rules.maximum_share < 1 and bool(plan.gate.sums))
         if plan.across:
             figures = figures_of(plan.across)
             size = len(figures) * plan.cells + len(plan.adjustments)
@@ -249,5 +253,9 @@ def steps(plan: Plan) -> list[str]:
         )
     else:
         listed.append("add: the companies' numbers are added up on shares, without any message")
+    if plan.gate is not None:
+        listed.append(
+            f"withhold: cells that do not have {plan.query.rules}; decided on shares, by {plan.gate.conditions * plan.cells:,} comparisons, with {_HOW[plan.triples]}"
+        )
     listed.append(f"open: {plan.values_opened:,} numbers, to {', '.join(plan.query.receivers)}")
     return listed

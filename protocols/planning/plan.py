@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
-from math import prod
+from math import comb, prod
 from operator import add
 
 from mpc.algebra import Shape
@@ -32,6 +32,7 @@ from protocols.gadgets import multiply_cost, reveal_cost, share_cost
 from protocols.planning.privacy import Noise, Privacy, Sensitivity, plan_noise
 from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
 from protocols.planning.randomised_response import RandomisedResponse, plan_response
+from protocols.planning.rules import COALITIONS, Gate, Rules
 from protocols.planning.task import Adjustment, HomeTask, Key
 from protocols.statistics import BY_NAME
 from protocols.statistics.across import FEWEST as FEWEST_COMPANIES
@@ -46,7 +47,7 @@ HOME_LIMIT = 1 << 126
 
 
 LARGEST_COMPARED = 1 << 21
-"""Pairs of figures."""
+"""Pairs of figures, or of numbers and the least that they may be."""
 LEAST_KEPT = 1 << 24
 """So many more of the 2^64 words must keep a cell than make it any other: with fewer the answer would mean nothing."""
 
@@ -88,7 +89,7 @@ class Plan:
     first keys are the joined one, and all others groups. `ranges` are the proven largest magnitudes, in words and as
     numbers. Where the query asks for privacy, `noise[k]` is added to `opened[k]`; or `opened` is one count, and `noise`
     one randomised response by which all are reported that it counts. Where it asks for quantiles, `opened[k]` is level k of
-    `tree`, group by group. Where it asks how companies stand among one another, all of `opened` say so."""
+    `tree`, group by group. Where it asks how companies stand among one another, all of `opened` say so. With release rules `gate` has them, and the last of `opened` is whether a cell is released."""
 
     query: Query
     security: Security
@@ -101,6 +102,7 @@ class Plan:
     ranges: tuple[tuple[str, int], ...]
     noise: tuple[Noise | RandomisedResponse, ...] = ()
     tree: Tree | None = None
+    gate: Gate | None = None
 
     @property
     def response(self) -> RandomisedResponse | None:
@@ -161,7 +163,7 @@ class Plan:
     @property
     def triples(self) -> str | None:
         """The source of triples that the query uses, if any. Comparisons take more than resharing can give."""
-        if self.across:
+        if self.across or self.gate is not None:
             return self.security.triples or "ot"
         return self.security.triples if self.products else None
 
@@ -197,6 +199,8 @@ class Plan:
                     widths[party] = len(figures_of(self.across)) * self.cells + len(self.adjustments)
                     continue
                 widths[party] = widths.get(party, 0) + (task.size if self.tree is None else self.values_opened)
+                if self.gate is not None:
+                    widths[party] += self.gate.extra * self.cells
         if self.products:
             for party in map(self.party, self.adding):
                 widths[party] = widths.get(party, 0) + len(self.opened) * self.cells
@@ -225,6 +229,8 @@ class Plan:
             companies = len(self.tasks[0].table.holders)
             cost += secure_cost(self.scheme, me, source, self.across, companies, self.cells)
             return cost + opened_cost(self.scheme, me, len(self.across), len(self.adjustments), self.receivers, self.cells)
+        if self.gate is not None:
+            cost += self.gate.cost(self.scheme, me, source, self.cells, (len(self.opened) - 1) * self.cells)
         return cost + reveal_cost(self.scheme, me, self.receivers, self.values_opened)
 
     @cached_property
@@ -235,6 +241,8 @@ class Plan:
         suffix = f" by {', '.join(names.values())}" if names else ""
         if self.products:
             suffix += f" over {shared.name} joined with {owned.name}"
+        if self.gate is not None:
+            suffix += f", where the cell has {self.query.rules}"
         if self.noise:
             suffix += ", with noise" if self.response is None else ", as reported by randomised response"
         if self.tree is not None:
@@ -328,7 +336,7 @@ class Plan:
         outputs = [(output.name, *_use(output)) for output in self.query.select]
         return hashlib.sha256(repr((
             "comity plan 1", self.query.name, self.security, self.scheme.name, self.scheme.algebra.name, self.keys, self.tasks,
-            self.opened, self.uses, self.products, outputs, self.query.receivers, self.query.privacy, self.noise, self.tree,
+            self.opened, self.uses, self.products, outputs, self.query.receivers, self.query.privacy, self.noise, self.tree, self.gate,
         )).encode()).hexdigest()  # fmt: skip
 
 
@@ -382,23 +390,71 @@ def plan_query(query: Query, security: Security) -> Plan:
     elif tree is not None:
         tasks = (HomeTask(query.tables[0], query.where, (*keys, Key(tree.leaf)), (opened[0],)),)
     else:
-        tasks = (HomeTask(query.tables[0], query.where, keys, tuple(opened)),)
+        # the rules take the number of rows, whether it is opened or not
+        counted = opened if not query.rules or Measure("count", None) in opened else [*opened, Measure("count", None)]
+        tasks = (HomeTask(query.tables[0], query.where, keys, tuple(counted)),)
     noise: tuple[Noise | RandomisedResponse, ...] = ()
     if query.privacy is not None:
         tasks, noise = _private(query.privacy, security, tasks, products, [weights[k] for k in range(len(opened))])
     for task in tasks:
         _check_home(task)
+    gate = _gate(query, security, tasks[0]) if query.rules else None
     ranges = _ranges(tasks, products, opened)
     exact = ranges[-len(opened) :] if products else ranges[: len(tasks[0].measures)]
     ranges += _noisy_ranges(opened, noise, exact if tree is None else exact * len(opened))
+    if gate is not None:
+        ranges += gate.ranges([tasks[0].largest(measure) for measure in tasks[0].measures])
+        opened.append(Measure("released", None))
     scheme = _smallest(security, ranges)
-    plan = Plan(query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges), noise, tree)
+    plan = Plan(query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges), noise, tree, gate)
     if plan.multiplied > LARGEST_REQUEST:
         raise PlanError(
             f"the join multiplies {plan.multiplied:,} pairs, and a query at most {LARGEST_REQUEST:,}: select fewer sums, "
             f"{'group by less, ' if keys else ''}or narrow the bounds of the key"
         )
     return plan
+
+
+def below(plan: Plan, floor: Rules) -> str:
+    """By what the release rules of a query are weaker than `floor`, as a spec has it; empty where they are not, and where it opens no
+    exact totals over groups of rows."""
+    return "" if plan.noise or plan.across else plan.query.rules.weaker(floor)
+
+
+def gives_away(withholding: Plan, other: Plan) -> bool:
+    """Whether `other` shows totals of rows, grouped at most as finely, of which `withholding` withholds parts; or the same cells under
+    other rules."""
+    same_rows = other.query.tables == withholding.query.tables and set(other.query.where) == set(withholding.query.where)
+    if other is withholding or not same_rows or set(other.opened).isdisjoint(set(withholding.opened) - {Measure("released", None)}):
+        return False
+    theirs, mine = (frozenset(key.expression for key in plan.keys) for plan in (other, withholding))
+    return theirs < mine or (theirs == mine and other.query.rules != withholding.query.rules)
+
+
+def _gate(query: Query, security: Security, task: HomeTask) -> Gate:
+    """The release rules of a query, or a PlanError."""
+    rules, companies = query.rules, len(task.table.holders)
+    if query.privacy is not None:
+        raise PlanError("release rules beside privacy are not supported: noise hides small groups by itself")
+    if len(query.tables) > 1:
+        raise PlanError(
+            "release rules are not supported in a join: how many rows of each company are in a group is not formed there. Remove them, or query one table"
+        )
+    if companies == 1:
+        raise PlanError(f"release rules take away a company's own rows, and all of {task.table.name} are of {task.table.holders[0]}")
+    if rules.minimum_contributors > companies:
+        raise PlanError(f"minimum_contributors = {rules.minimum_contributors} releases nothing: {task.table.name} has {companies} companies")
+    if rules.maximum_share * companies < 1:
+        raise PlanError(f"maximum_share = {float(rules.maximum_share):g} releases nothing: one of {companies} companies has more")
+    taken = min(security.colluding, companies - 1)
+    if rules.against == "coalition" and comb(companies, taken) > COALITIONS:
+        raise PlanError(f"there are {comb(companies, taken):,} coalitions of {taken} of {companies} companies, and rules are for at most {COALITIONS:,}")
+    sums = tuple(k for k, measure in enumerate(task.measures) if measure.kind == "sum")
+    gate = Gate(rules, companies, taken, task.measures.index(Measure("count", None)), sums)
+    compared = gate.conditions * task.cells
+    if compared > LARGEST_COMPARED:
+        raise PlanError(f"its rules take {compared:,} comparisons, and a query at most {LARGEST_COMPARED:,}: group by less, or select fewer sums")
+    return gate
 
 
 def _plan_across(query: Query, security: Security) -> Plan:
@@ -419,6 +475,8 @@ def _plan_across(query: Query, security: Security) -> Plan:
             if output.statistic.quarter == 0 and (outside := set(query.receivers) - set(table.holders)):
                 raise PlanError(f"{output.function} tells each company its own rank, and {sorted(outside)[0]} has no part of {table.name}")
             outputs.append(output.statistic)
+    if query.rules:
+        raise PlanError(f"{outputs[0].function} is about companies, and release rules about groups of rows: remove them")
     if query.privacy is not None:
         raise PlanError(f"{outputs[0].function} cannot be had with privacy: how far one unit moves it is not bounded")
     opened = tuple(dict.fromkeys(outputs))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from protocols.expression import Bin, Node, Reference, not_null
 from protocols.planning.privacy import Privacy
+from protocols.planning.rules import NO_RULES, Rules
 from protocols.statistics.across import Across
 from protocols.statistics.base import Statistic
 from protocols.statistics.quantile import Quantile
@@ -33,7 +34,8 @@ class Query:
     """`tables` are one shared table, or a shared and an owned one joined on the key of the second.
 
     `where` are conditions that must all hold. A column of the joined key is the shared table's in `group_by` and `select`.
-    Either `select` has outputs, or `histogram` is the one output. With `privacy` noise is added to all that is opened.
+    Either `select` has outputs, or `histogram` is the one output. With `privacy` noise is added to all that is opened. Cells that do not meet
+    `rules` are withheld.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Query:
     receivers: tuple[str, ...]
     histogram: Bin | None = None
     privacy: Privacy | None = None
+    rules: Rules = NO_RULES
 
 
 def never_null(tables: tuple[Table, ...], where: tuple[Node, ...]) -> frozenset[Node]:

@@ -15,12 +15,15 @@ Value = int | float | Decimal | str | bool | None
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A total over rows: the number of rows in which `expression` is not NULL (all rows where it is None), or the sum
-    of its values. Each company computes it at home; only the total over companies is opened."""
+    of its values. Each company computes it at home; only the total over companies is opened. Or, of a query with release
+    rules, whether the cell is released."""
 
-    kind: Literal["count", "sum"]
+    kind: Literal["count", "sum", "released"]
     expression: Node | None
 
     def __str__(self) -> str:
+        if self.kind == "released":
+            return "whether the cell is released"
         return f"{self.kind.upper()}({'*' if self.expression is None else self.expression})"
 
 
