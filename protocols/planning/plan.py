@@ -394,6 +394,8 @@ def plan_query(query: Query, security: Security) -> Plan:
         counted = opened if not query.rules or Measure("count", None) in opened else [*opened, Measure("count", None)]
         tasks = (HomeTask(query.tables[0], query.where, keys, tuple(counted)),)
     noise: tuple[Noise | RandomisedResponse, ...] = ()
+    if query.rules and query.privacy is not None:
+        raise PlanError("release rules beside privacy are not supported: noise hides small groups by itself")
     if query.privacy is not None:
         tasks, noise = _private(query.privacy, security, tasks, products, [weights[k] for k in range(len(opened))])
     for task in tasks:
@@ -434,8 +436,6 @@ def gives_away(withholding: Plan, other: Plan) -> bool:
 def _gate(query: Query, security: Security, task: HomeTask) -> Gate:
     """The release rules of a query, or a PlanError."""
     rules, companies = query.rules, len(task.table.holders)
-    if query.privacy is not None:
-        raise PlanError("release rules beside privacy are not supported: noise hides small groups by itself")
     if len(query.tables) > 1:
         raise PlanError(
             "release rules are not supported in a join: how many rows of each company are in a group is not formed there. Remove them, or query one table"

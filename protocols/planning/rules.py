@@ -144,7 +144,7 @@ class Gate:
         (cells,) = everything.shape
         padded = concatenate([part for x in must_not_be_negative for part in (x, _zeros(x, -cells % WORD))])
         bits = ~negative(ctx, padded)
-        found = all_of(ctx, bits.reshape(len(must_not_be_negative), -1))
+        found = all_of(ctx, bits.reshape(len(must_not_be_negative), cells + -cells % WORD))
         return BitShare(found.words, (cells,))
 
     def released(self, ctx: Context, passed: BitShare, values: Share) -> Share:
