@@ -1,7 +1,16 @@
 """Gadgets: what costs a round. One a file, each with its declared cost beside it."""
 
 from protocols.gadgets.bits import BitShare, as_numbers, as_numbers_cost, both, both_cost, reveal_bits, reveal_bits_cost
-from protocols.gadgets.compare import equal, is_zero, is_zero_cost, less, negative, negative_cost
+from protocols.gadgets.compare import (
+    equal,
+    is_zero,
+    is_zero_cost,
+    less,
+    negative,
+    negative_cost,
+    negative_online_cost,
+    negative_takes,
+)
 from protocols.gadgets.multiply import multiply, multiply_cost
 from protocols.gadgets.reveal import reveal, reveal_cost
 from protocols.gadgets.select import select, select_cost
@@ -9,6 +18,6 @@ from protocols.gadgets.share import share, share_cost
 
 __all__ = [
     "BitShare", "as_numbers", "as_numbers_cost", "both", "both_cost", "equal", "is_zero", "is_zero_cost", "less", "multiply",
-    "multiply_cost", "negative", "negative_cost", "reveal", "reveal_bits", "reveal_bits_cost", "reveal_cost", "select", "select_cost",
-    "share", "share_cost",
+    "multiply_cost", "negative", "negative_cost", "negative_online_cost", "negative_takes", "reveal", "reveal_bits", "reveal_bits_cost",
+    "reveal_cost", "select", "select_cost", "share", "share_cost",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from protocols.planning.plan import Plan, group_cells
 from protocols.planning.privacy import Noise
 from protocols.planning.query import KeyOutput, StatisticOutput
 from protocols.planning.randomised_response import DIGITS
+from protocols.planning.search import Ranks, find, request
 from protocols.statistics import histogram
 from protocols.statistics.base import Estimate, Noisy, PrivateStatistic, Value, decimal, half_ulp
 from protocols.statistics.quantile import Quantile, Tree, fit, levels, rank_variances, read
@@ -38,6 +39,8 @@ def prepare(ctx: Context, plan: Plan) -> None:
     dealer learns their number, which is in the plan."""
     if plan.products and ctx.triples is not None:
         ctx.triples.request(ctx, Triples(plan.multiplied))
+    if plan.search is not None:
+        request(ctx, plan.search)
 
 
 def draw_noise(plan: Plan, me: str, stream: Stream) -> Array | None:
@@ -70,28 +73,38 @@ def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None)
 
 
 def execute(
-    ctx: Context, plan: Plan, mine: Array | None, phase: Callable[[str], None] = lambda name: None
+    ctx: Context,
+    plan: Plan,
+    mine: Array | None,
+    phase: Callable[[str], None] = lambda name: None,
+    ranks: Sequence[Ranks] = (),
 ) -> list[list[int]] | None:
-    """The opened totals (`plan.opened` by cell, in it by node of a tree, then each of `plan.adjustments`) at a receiver; None elsewhere.
+    """The opened totals (`plan.opened` by cell, in it by node of a tree, then each of `plan.adjustments`; of a search what `find` gives, and
+    the fractions) at a receiver; None elsewhere.
 
-    `mine` are this party's `inputs`. `phase` hears "share", "compute" and "open". Discloses `plan.disclosures`; costs
+    `mine` are this party's `inputs`; `ranks`, in a search, its values of each argument, where it is a holder. `phase` hears "share", "compute" and "open". Discloses `plan.disclosures`; costs
     `plan.cost`.
     """
     phase("share")
     shares = share(ctx, mine, shapes=plan.shapes)
     totals, adjusted, noise = _totals(plan, dict(zip(plan.shapes, shares, strict=True)))
     phase("compute")
-    opened = _join(ctx, plan, totals) if plan.products else totals[0]
+    opened = _join(ctx, plan, totals) if plan.products else totals[0][: sum(plan.sizes)]
     if noise is not None:
         opened = opened * _units(plan)[:, np.newaxis] + noise.reshape(*opened.shape)
+    found, fractions = None, totals[0][:0]
+    if plan.search is not None:
+        numbers = totals[0][list(plan.search.counts)]
+        found, fractions = find(ctx, plan.search, numbers, plan.holders, plan.receivers, ranks)
     phase("open")
-    values = reveal(ctx, opened.reshape(-1), adjusted, to=plan.receivers)
-    if values is None:
+    values = reveal(ctx, opened.reshape(-1), adjusted, fractions, to=plan.receivers) if plan.revealed else [np.zeros(0, dtype=np.int64)] * 3
+    if values is None or ctx.me not in plan.receivers:
         return None
-    cells, counts = values
+    cells, counts, parts = values
     places = _places(plan)
     totals_of = (part.reshape(plan.cells, -1)[places] for part in np.split(cells, np.cumsum(plan.sizes)[:-1]))
-    return [*(total.reshape(-1).tolist() for total in totals_of), *([count] for count in counts.tolist())]
+    found = [*found, parts.tolist()] if found is not None else []
+    return [*(total.reshape(-1).tolist() for total in totals_of), *([count] for count in counts.tolist()), *found]
 
 
 def _units(plan: Plan) -> Array:
@@ -168,6 +181,9 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                 code = codes[places[0]]
                 row.append(output.key.column.value(code) if code < output.key.column.size else None)
                 row_errors.append(None)
+            elif plan.search is not None and isinstance(output.statistic, Quantile):
+                row.append(plan.search.answer(output, opened[-3:]))
+                row_errors.append(None)
             elif plan.tree is not None:
                 row.append(fitted[output][cell].value)
                 row_errors.append(fitted[output][cell].standard_error)
@@ -177,7 +193,7 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                 row.append(estimate.value)
                 row_errors.append(estimate.standard_error)
             else:
-                assert not isinstance(output.statistic, Quantile)  # it has a tree
+                assert not isinstance(output.statistic, Quantile)  # it has a tree, or is searched for
                 values = [opened[place][cell] for place in places]
                 row.append(output.statistic.finish(output.function, output.argument, values))
         rows.append(tuple(row))
@@ -194,6 +210,8 @@ def _error_bound(plan: Plan, output: KeyOutput | StatisticOutput) -> float:
     if isinstance(output, KeyOutput):
         return 0
     if isinstance(output.statistic, Quantile):
+        if plan.search is not None:
+            return plan.search.error_bound(output)
         return plan.tree.error_bound if plan.tree is not None else 0
     return output.statistic.error_bound(output.function, output.argument, plan.rows) + _rounded(plan)
 
