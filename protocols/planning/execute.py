@@ -102,7 +102,7 @@ def execute(
         return None
     cells, counts, parts = values
     places = _places(plan)
-    totals_of = (part.reshape(plan.cells, -1)[places] for part in np.split(cells, np.cumsum(plan.sizes)[:-1]))
+    totals_of = (part.reshape(plan.cells, -1)[places] for part in np.split(cells, np.cumsum(plan.sizes, dtype=np.int64))[:-1])
     found = [*found, parts.tolist()] if found is not None else []
     return [*(total.reshape(-1).tolist() for total in totals_of), *([count] for count in counts.tolist()), *found]
 

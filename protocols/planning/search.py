@@ -251,9 +251,9 @@ def find(
     domains = [search.domain(rank) for rank in search.ranks]
     at = [0] * len(domains)  # where the part that is searched begins: at the receivers
     there: list[int] = []
-    for step in search.widths:
+    for number, step in enumerate(search.widths):
         wanted = [
-            [domain[min(start + width * number, _size(domain)) - 1] for number in range(1, count + 1)]
+            [domain[min(start + width * part, _size(domain)) - 1] for part in range(1, count + 1)]
             for start, (count, width), domain in zip(at, step, domains, strict=True)
         ]
         compared = []
@@ -265,7 +265,7 @@ def find(
                 for column in zip(*((r.a, r.b, r.c, r.of) for r in search.ranks), strict=True)
             )
             compared.append(counts * b - totals[of.astype(np.int64)] * a + c)
-        if not there:
+        if number == 0:
             compared.append(totals - 1)
         opened = reveal_bits(ctx, ~negative(ctx, concatenate(compared)), to=receivers)
         if opened is None:
