@@ -454,7 +454,7 @@ def test_with_privacy_there_is_no_value_of_one_row(function):
     of = replace(table(), unit=Unit(None, 1, 1, 1, "add-remove"))
     query = parse_query("q", f"SELECT {function} FROM t", {"t": of}, of.holders)
     privacy = Privacy("gaussian", 500_000)
-    with pytest.raises(PlanError, match="cannot be had with privacy: it is the value of one row. With privacy there are MEDIAN and QUANTILE_CONT"):
+    with pytest.raises(PlanError, match=r"cannot be had with privacy: it is the value of one row\. With privacy there are MEDIAN and QUANTILE_CONT"):
         plan_query(replace(query, privacy=privacy), Security(of.holders, "additive", 2))
 
 
