@@ -14,6 +14,12 @@ class Paper(NamedTuple):
 
 
 PAPERS: dict[str, Paper] = {
+    "AMP04": Paper(
+        "Gagan Aggarwal, Nina Mishra, Benny Pinkas",
+        "Secure Computation of the kth-Ranked Element",
+        "EUROCRYPT 2004, LNCS 3027",
+        2004,
+    ),
     "BS16": Paper(
         "Mark Bun, Thomas Steinke",
         "Concentrated Differential Privacy: Simplifications, Extensions, and Lower Bounds",

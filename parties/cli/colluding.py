@@ -20,6 +20,7 @@ from parties.node import logs, query, release
 from parties.node.serve import serve
 from protocols.planning import execute
 from protocols.planning.plan import Plan
+from protocols.planning.search import Ranks
 
 CRASH = "crash"
 
@@ -35,8 +36,10 @@ def collude(directory: Path) -> None:
             np.savez(file, home=own.astype(np.int64), noise=noise.astype(np.int64))
         return execute.inputs(plan, home, noise)
 
-    def run(ctx: Context, plan: Plan, mine: Array | None, phase: Callable[[str], None]) -> list[list[int]] | None:
-        opened = execute.execute(ctx, plan, mine, phase)
+    def run(
+        ctx: Context, plan: Plan, mine: Array | None, phase: Callable[[str], None], ranks: Sequence[Ranks]
+    ) -> list[list[int]] | None:
+        opened = execute.execute(ctx, plan, mine, phase, ranks)
         if opened is not None:
             with (directory / f"{plan.query.name}.opened").open("a") as file:
                 file.write(json.dumps(opened) + "\n")

@@ -127,7 +127,9 @@ def _sql() -> Iterator[str]:
         for name in statistic.names:
             forms = [f"`{name}(x)`", *([f"`{name}(*)`"] if statistic.takes_star else [])]
             yield f"| {', '.join(forms)} | {statistic.discloses} | {_over_nothing(statistic, name)} |"
-    yield f"| `{quantile.MEDIAN}(x)`, `{quantile.QUANTILE}(x, p)` | {quantile.Quantile.discloses} | NULL, or noise |"
+    yield f"| `{quantile.MIN}(x)`, `{quantile.MAX}(x)`, `{quantile.DISCRETE}(x, p)` | the value, which is that of a row | NULL |"
+    yield f"| `{quantile.MEDIAN}(x)`, `{quantile.QUANTILE}(x, p)` | the two neighbouring values, each of a row, and how far between them it lies | NULL |"
+    yield f"| ... with `privacy` | {quantile.Quantile.discloses} | NULL, or noise |"
     for name in across.NAMES:
         quarter = 0 if name == across.RANK else 2
         discloses = across.Across(name, across.Figure("COUNT", None), quarter).discloses
@@ -138,7 +140,10 @@ def _sql() -> Iterator[str]:
         f"`{histogram.NAME}` stands alone in its SELECT, and gives the columns {', '.join(f'`{c}`' for c in histogram.COLUMNS)}: a row a bin "
         "(`[a, b)`, the last one closed), and a first and a last row for what lies outside. NULLs are not counted.",
         "",
-        f"`{quantile.MEDIAN}` and `{quantile.QUANTILE}` (p from 0 to 1) need `privacy`. Beside them a query may have more quantiles of the same x, "
+        f"{', '.join(f'`{name}`' for name in quantile.ALL_NAMES)} (p from 0 to 1) are exact without `privacy`: all that hold the table search for the value "
+        "together, and must be receivers; other aggregates may stand beside them, but no `GROUP BY`.",
+        "",
+        f"With `privacy` there are `{quantile.MEDIAN}` and `{quantile.QUANTILE}`, by groups, too. Beside them a query may have more quantiles of the same x, "
         f"and `COUNT(x)`. x is told apart in up to {quantile.LEAVES:,} steps between its bounds, {quantile.ALL_LEAVES:,} in all groups together.",
         "",
         f"`{across.RANK}`, `{across.MEDIAN}` and `{across.QUARTILES}` compare the companies: each has one figure, of its own rows in the group, and "

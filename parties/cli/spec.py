@@ -109,7 +109,7 @@ def _explained(spec: Spec, plan: Plan, node: Path | None) -> Iterable[str]:
     for number, name in enumerate(parties):
         cost = plan.cost(number)
         yield f"  {name}: {counted(cost.rounds, 'round')}, {cost.bytes:,} bytes, {cost.triples:,} triples"
-    if plan.triples == "ot":
+    if plan.triples == "ot" and plan.products:
         yield f"  {_of_stock(spec, plan, node)}"
     yield "\nTrust assumptions"
     yield from (f"  - {line}" for line in assumptions(plan))

@@ -15,7 +15,8 @@ from parties.data.check import check_first_rows, check_rows
 from parties.data.encode import Encoded, WrongType, code, encode, with_raw
 from parties.data.render import all_of, any_of, cast, column, integer, is_narrow, render
 from parties.data.source import Columns, DatabaseSource, DataError, TableSource, Working, no_unit, opened, run, stamp
-from protocols.expression import Reference
+from protocols.expression import Node, Reference, magnitude
+from protocols.planning.search import Ranks
 from protocols.planning.task import Adjustment, HomeTask, Key
 from protocols.statistics.base import Measure
 from protocols.tables import Table
@@ -33,24 +34,33 @@ _TAKEN = {
 }
 
 
-def compute(task: HomeTask, source: TableSource | DatabaseSource, working: Working = nullcontext) -> Array:
-    """The totals of `task`, in its order: `int64` where their proven ranges allow, else Python integers. DataError
-    where the table, in any of its rows, is not as agreed; of a task with a unit, where its columns are not."""
+def compute(
+    task: HomeTask, source: TableSource | DatabaseSource, working: Working = nullcontext, ranks: list[Ranks] | None = None
+) -> Array:
+    """The totals of `task`, in its order: `int64` where their proven ranges allow, else Python integers. `ranks`, if there is such a list,
+    gets the values of each of its `ordered`, of the same reading of the table: 16 bytes for each that is another. DataError where the
+    table, in any of its rows, is not as agreed; of a task with a unit, where its columns are not."""
     table = replace(task.table, unit=task.unit)
     with opened(source, table, working) as (connection, file, columns):
         is_narrow_task = all(is_narrow(task.largest(measure)) for measure in task.measures)
         vector = np.zeros(task.size, dtype=np.int64 if is_narrow_task else object)
+        found: list[Ranks] = []
         if not columns:
+            if ranks is not None:
+                ranks += [Ranks(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)) for _ in task.ordered]
             return vector
         before = stamp(file)
         if task.unit is None:
             encoded = _encode(table, columns, file)
             check_rows(connection, table, encoded, file)
             _aggregate(connection, task, encoded, file, vector)
+            found = [_ranks(connection, task, encoded, file, node) for node in task.ordered]
         else:
             aggregate_bounded(connection, task, _encode(clamping(table), columns, file), file, vector)
-        if stamp(file) != before or not _in_range(task, vector):
+        if stamp(file) != before or not _in_range(task, vector) or any(x.count > task.table.max_rows for x in found):
             raise DataError(f"{file.place}: changed while it was read: run the query again")
+        if ranks is not None:
+            ranks += found
         return vector
 
 
@@ -101,14 +111,9 @@ def _aggregate(
 ) -> None:
     """Fills in the cells that have rows."""
     items = [encoded[column.name] for column in task.columns]
-    values = [exp.alias_(item.value.copy(), item.declared.name, quoted=True) for item in items]
-    # names with # cannot be those of columns
-    values.append(exp.alias_(integer(0), "#zero", quoted=True))
-    rows = exp.select(*values).from_(_kept(items).subquery("not_dropped")).subquery("encoded")
-
     names = [f"#key{number}" for number in range(len(task.keys))]
     keys = [exp.alias_(_key(key), name, quoted=True) for key, name in zip(task.keys, names, strict=True)]
-    kept = exp.select(*keys, "*").from_(rows).where(all_of([render(node) for node in task.where])).subquery("kept")
+    kept = _counting(task, items, keys)
     belongs = [
         exp.Not(this=exp.Is(this=column(name), expression=exp.null()))
         for key, name in zip(task.keys, names, strict=True)
@@ -127,6 +132,28 @@ def _aggregate(
         counts = [_adjusted(adjustment, items) for adjustment in task.adjustments]
         query = exp.select(*counts).from_(with_raw(items, "agreed"))
         vector[len(task.measures) * task.cells :] = run(connection, source, query).fetchall()[0]
+
+
+def _counting(task: HomeTask, items: Sequence[Encoded], beside: Sequence[exp.Expr]) -> exp.Subquery:
+    """The rows that meet the conditions: their encoded columns, and what is asked for `beside` them."""
+    values = [exp.alias_(item.value.copy(), item.declared.name, quoted=True) for item in items]
+    # names with # cannot be those of columns
+    values.append(exp.alias_(integer(0), "#zero", quoted=True))
+    rows = exp.select(*values).from_(_kept(items).subquery("not_dropped")).subquery("encoded")
+    return exp.select(*beside, "*").from_(rows).where(all_of([render(node) for node in task.where])).subquery("kept")
+
+
+def _ranks(
+    connection: duckdb.DuckDBPyConnection, task: HomeTask, encoded: Mapping[str, Encoded], source: TableSource, node: Node
+) -> Ranks:
+    """The values of `node` in the rows that count, in order."""
+    kept = _counting(task, [encoded[column.name] for column in task.columns], [exp.alias_(render(node), "#x", quoted=True)])
+    there = exp.Not(this=exp.Is(this=column("#x"), expression=exp.null()))
+    is_wide = not is_narrow(magnitude(node))
+    x = cast(column("#x"), "VARCHAR") if is_wide else column("#x")
+    query = exp.select(x, exp.Count(this=exp.Star())).from_(kept).where(there).group_by(column("#x")).order_by(column("#x"))
+    values, counts = run(connection, source, query).fetchnumpy().values()
+    return Ranks(np.array([int(value) for value in values], dtype=object) if is_wide else values, counts)
 
 
 def _kept(items: Sequence[Encoded]) -> exp.Select:

@@ -61,9 +61,10 @@ def objection(plan: Plan, earlier: Iterable[ExactRelease], allowed: Collection[s
 
 
 def _cases(plan: Plan) -> list[Node]:
-    """Conditions within what is added up."""
+    """Conditions within what is added up, or put in order."""
     measured = [measure.expression for task in plan.tasks for measure in task.measures if measure.expression is not None]
-    return [node for expression in measured for node in expression.walk() if isinstance(node, Case)]
+    ordered = [expression for task in plan.tasks for expression in task.ordered]
+    return [node for expression in (*measured, *ordered) for node in expression.walk() if isinstance(node, Case)]
 
 
 def _qualified(node: Node) -> str:

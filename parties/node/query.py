@@ -1,7 +1,7 @@
 """One company's part in one query, after the nodes have agreed: triples, local, share, compute, open."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,6 +12,7 @@ from parties.data.home import DatabaseSource, DataError, TableSource, Working, c
 from parties.node.report import report
 from protocols.planning.execute import execute, own_figures, prepare
 from protocols.planning.plan import Plan
+from protocols.planning.search import Ranks
 from protocols.statistics.across import NoFigure
 
 PHASES = ("triples", "local", "share", "compute", "open")
@@ -36,12 +37,16 @@ class Phases:
 
 
 def home_vectors(
-    plan: Plan, me: str, sources: Mapping[str, TableSource | DatabaseSource], working: Working = nullcontext
+    plan: Plan,
+    me: str,
+    sources: Mapping[str, TableSource | DatabaseSource],
+    working: Working = nullcontext,
+    ranks: list[Ranks] | None = None,
 ) -> list[Array | None]:
-    """This company's totals for each task of the plan; None where it holds no such table. DataError where its data
-    do not meet the spec: nothing has been shared by then."""
+    """This company's totals for each task of the plan; None where it holds no such table. `ranks` gets what a search counts.
+    DataError where its data do not meet the spec: nothing has been shared by then."""
     vectors = [
-        compute(task, sources[task.table.name], working) if me in task.table.holders else None for task in plan.tasks
+        compute(task, sources[task.table.name], working, ranks) if me in task.table.holders else None for task in plan.tasks
     ]
     if plan.across and vectors[0] is not None:
         try:
@@ -52,17 +57,22 @@ def home_vectors(
 
 
 def run_query(
-    ctx: Context, plan: Plan, digest: str, mine: Callable[[], Array | None], tell: Callable[[str], None]
+    ctx: Context,
+    plan: Plan,
+    digest: str,
+    mine: Callable[[], Array | None],
+    tell: Callable[[str], None],
+    ranks: Sequence[Ranks] = (),
 ) -> dict[str, Any] | None:
-    """The report at a receiver, None elsewhere. `mine` computes what this company shares. Discloses what the plan says,
+    """The report at a receiver, None elsewhere. `mine` computes what this company shares; `ranks` has then what a search counts. Discloses what the plan says,
     nothing else."""
     phases = Phases(tell)
     phases("triples")
     prepare(ctx, plan)
     phases("local")
-    opened = execute(ctx, plan, mine(), phases)
+    opened = execute(ctx, plan, mine(), phases, ranks)
     phases(None)
     if opened is None:
         return None
-    stocked = ctx.triples.from_stock["triples"] if isinstance(ctx.triples, StockedTriples) else None
+    stocked = ctx.triples.from_stock["triples"] if isinstance(ctx.triples, StockedTriples) and plan.products else None
     return report(plan, digest, opened, plan.cost(ctx.me), ctx.measured, phases.seconds, stocked)

@@ -25,6 +25,8 @@ from parties.spec.problems import nearest
 from protocols.planning import rehearsal
 from protocols.planning.explain import REPORTED_DELTA
 from protocols.planning.plan import Plan, PlanError
+from protocols.planning.query import StatisticOutput
+from protocols.statistics.quantile import Quantile
 from protocols.tables import Table
 
 Kind = Literal["own", "synthetic"]
@@ -129,6 +131,9 @@ def _plans(planned: Plan, epsilons: Sequence[Fraction], delta: Fraction | None) 
     """By epsilon; which of them is the query's own; and at what delta. ComityError."""
     query, table = planned.query, planned.tasks[0].table
     privacy = query.privacy
+    for output in query.select:
+        if isinstance(output, StatisticOutput) and isinstance(output.statistic, Quantile):
+            raise ComityError(f"queries.{query.name}: {output.function} is not rehearsed: `comity explain` shows its expected error")
     if table.unit is None:
         raise ComityError(
             f"queries.{query.name}: noise protects somebody, and nobody says whom: add unit to tables.{table.name} of the spec, for "

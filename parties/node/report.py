@@ -39,7 +39,7 @@ def report(
         "error_bound": list(table.error_bound),
         "adjusted": [
             {"what": str(item), "kind": item.what, "columns": [column.name for column in item.columns], "count": count}
-            for item, [count] in zip(plan.adjustments, opened[len(plan.opened) :], strict=True)
+            for item, [count] in zip(plan.adjustments, opened[len(plan.opened) : len(plan.opened) + len(plan.adjustments)], strict=True)
         ],
         "withheld": len(withheld_cells(plan, opened)) if plan.gate is not None else None,
         "disclosed": [

@@ -35,6 +35,7 @@ from parties.wire.endpoint import Endpoint, Node
 from parties.wire.stream import HOME, PeerStream, Session, SessionFailed, as_failure, plain
 from parties.wire.v1 import party_pb2 as pb
 from protocols.planning.plan import Plan, below
+from protocols.planning.search import Ranks
 
 SESSIONS = 64
 """Sessions at once. Each peer may open its share of them, and this node's own company has one, too."""
@@ -394,8 +395,9 @@ class ServingNode:
         disclosing = Disclosing(self.config, self.ledger, self._exact, plan, member, agreed, unsettled)
         with preparing.source(self.stock, member, plan.scheme, plan.triples) as triples:
             ctx = context(member, attempt.session, agreed.session_id, agreed.keys, plan.scheme, triples)
+            ranks: list[Ranks] = []
             result = run_query(
-                ctx, plan, spec.digest, lambda: disclosing.mine(ctx, lambda: self._at_home(plan, member, attempt.session)), tell
+                ctx, plan, spec.digest, lambda: disclosing.mine(ctx, lambda: self._at_home(plan, member, attempt.session, ranks)), tell, ranks
             )
         if result is not None:
             disclosing.complete(result)
@@ -405,12 +407,12 @@ class ServingNode:
         disclosing.settle()
         return result
 
-    def _at_home(self, plan: Plan, member: Membership, session: Session) -> list[Array | None]:
+    def _at_home(self, plan: Plan, member: Membership, session: Session, ranks: list[Ranks]) -> list[Array | None]:
         try:
             for task in plan.tasks:
                 if member.me in task.table.holders and task.table.name not in self.config.tables:
                     raise DataError(self._lacks(task.table.name))
-            return home_vectors(plan, member.me, self.config.tables, lambda stop: session.working(HOME, stop))
+            return home_vectors(plan, member.me, self.config.tables, lambda stop: session.working(HOME, stop), ranks)
         except DataError as error:
             if session.failure is not None:  # the engine was stopped
                 raise session.failure from None

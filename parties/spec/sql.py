@@ -61,6 +61,9 @@ NAMES: dict[type[exp.Expr], str] = {
     exp.StddevPop: "STDDEV_POP",
     exp.Median: quantile.MEDIAN,
     exp.PercentileCont: quantile.QUANTILE,
+    exp.PercentileDisc: quantile.DISCRETE,
+    exp.Min: quantile.MIN,
+    exp.Max: quantile.MAX,
 }
 IN_JOIN = ("COUNT", "SUM", "AVG")
 ARITHMETIC: dict[type[exp.Expr], ArithmeticOperator] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*"}
@@ -88,7 +91,7 @@ HINTS = {
     "db": "a table is named alone, without catalog or schema",
     "catalog": "a table is named alone, without catalog or schema",
 }
-OTHER_QUANTILES = "such quantiles are not supported: write MEDIAN(x) or QUANTILE_CONT(x, p), in a query with privacy"
+OTHER_QUANTILES = "such quantiles are not supported: write MEDIAN(x), QUANTILE_CONT(x, p) or QUANTILE_DISC(x, p)"
 NODE_HINTS: dict[type[exp.Expr], str] = {
     exp.Div: "division is not supported at home: multiply instead, or divide the answer's columns afterwards",
     exp.IntDiv: "division is not supported at home: multiply instead, or divide the answer's columns afterwards",
@@ -112,12 +115,11 @@ NODE_HINTS: dict[type[exp.Expr], str] = {
     exp.Placeholder: "parameters are not supported: write the value",
     exp.Parameter: "parameters are not supported: write the value",
     exp.Quantile: OTHER_QUANTILES,
-    exp.PercentileDisc: OTHER_QUANTILES,
     exp.ApproxQuantile: OTHER_QUANTILES,
-    exp.WithinGroup: "WITHIN GROUP is not supported: write QUANTILE_CONT(x, p), in a query with privacy",
-    exp.Min: "MIN is not supported: it would disclose one row's value; HISTOGRAM comes nearest",
-    exp.Max: "MAX is not supported: it would disclose one row's value; HISTOGRAM comes nearest",
+    exp.WithinGroup: "WITHIN GROUP is not supported: write QUANTILE_CONT(x, p) or QUANTILE_DISC(x, p)",
 }
+_KNOWN = {quantile.MEDIAN: Fraction(1, 2), quantile.MIN: Fraction(0), quantile.MAX: Fraction(1)}
+"""Of quantiles without p."""
 IN_ROWS = "columns, + - *, comparisons, IN, BETWEEN, IS NULL, AND, OR, NOT and CASE are"
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what is not understood is refused here, with its place
@@ -390,14 +392,14 @@ class _Reader:
             if alias:
                 self.fail(item, f"HISTOGRAM has columns of its own ({', '.join(histogram.COLUMNS)}): no AS")
             return self.histogram(item)
-        if function in quantile.NAMES:
+        if function in quantile.ALL_NAMES:
             return self.quantile(item, function, alias)
         if function in across.NAMES:
             return self.across(item, function, alias)
         if function is None or function not in BY_NAME:
             if not isinstance(item, exp.Window | exp.Filter | exp.WithinGroup) and any(self.function(part) for part in item.walk()):
                 self.fail(item, "nothing is computed around an aggregate: select the aggregates, and compute with the answer")
-            self.refuse(item, "in SELECT, which takes group keys and aggregates", (*BY_NAME, *quantile.NAMES, *across.NAMES, histogram.NAME))
+            self.refuse(item, "in SELECT, which takes group keys and aggregates", (*BY_NAME, *quantile.ALL_NAMES, *across.NAMES, histogram.NAME))
         return self.aggregate(item, function, alias)
 
     def function(self, node: exp.Expr) -> str | None:
@@ -436,7 +438,7 @@ class _Reader:
             self.fail(node, f"{function} needs a number, and {argument} is none: {form}")
 
     def quantile(self, item: exp.Expr, function: str, alias: str) -> StatisticOutput:
-        """Whether the query has privacy, which it needs, is seen when it is planned."""
+        """Which of them can be had with privacy is seen when it is planned."""
         self.only(item, "this", "expression")
         if self.shared is not None:
             self.fail(item, f"{function} is not supported in a join: {', '.join(IN_JOIN)} are")
@@ -444,13 +446,13 @@ class _Reader:
             self.fail(item, f"{function}(*) is nothing: name a column")
         argument = self.row(item.this)
         self.check_number(item.this, argument, function)
-        name, p = f"{function.lower()}({argument})", Fraction(1, 2)
-        if function == quantile.QUANTILE:
+        name, p = f"{function.lower()}({argument})", Fraction(_KNOWN.get(function, 0))
+        if function not in _KNOWN:
             literal = item.expression
             number = self.number(literal, 1) if isinstance(literal, exp.Literal) and not literal.is_string else None
             if number is None or number.value > 10**number.scale:
-                self.fail(item, "write QUANTILE_CONT(x, p), p a number from 0 to 1, such as QUANTILE_CONT(delay, 0.9)")
-            name, p = f"quantile_cont({argument}, {number})", Fraction(number.value, 10**number.scale)
+                self.fail(item, f"write {function}(x, p), p a number from 0 to 1, such as {function}(delay, 0.9)")
+            name, p = f"{function.lower()}({argument}, {number})", Fraction(number.value, 10**number.scale)
         return StatisticOutput(alias or name, quantile.Quantile(p), function, argument)
 
     def across(self, item: exp.Expr, function: str, alias: str) -> StatisticOutput:

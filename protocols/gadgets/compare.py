@@ -18,7 +18,7 @@ import numpy as np
 from mpc.algebra import Algebra, Array
 from mpc.algebra.words import transposed
 from mpc.context import Context, Costed
-from mpc.correlations import PRODUCTS, Masks, bit_length
+from mpc.correlations import PRODUCTS, Ands, Masks, bit_length
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
@@ -55,6 +55,22 @@ def negative_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int
     cost = _against_mask_cost(scheme, me, source, count)
     for fours in _levels(scheme):
         cost += multiply_cost(boolean(scheme), me, source, (2 * (fours // 2) - 1) * words_of(count))
+    return cost
+
+
+def negative_takes(scheme: Scheme, count: int) -> tuple[Masks, Ands]:
+    """What one `negative` or `less` of `count` elements takes from the source of triples, to be requested ahead."""
+    words = words_of(count)
+    return Masks(words), Ands(sum(2 * (fours // 2) - 1 for fours in _levels(scheme)) * words)
+
+
+def negative_online_cost(scheme: Scheme, me: PartyId, count: int) -> Cost:
+    """What it costs party `me` where that is there already."""
+    everybody = range(scheme.parties)
+    cost = reveal_cost(scheme, me, everybody, count)
+    for fours in _levels(scheme):
+        words = (2 * (fours // 2) - 1) * words_of(count)
+        cost += Cost(triples=words) + reveal_cost(boolean(scheme), me, everybody, 2 * words)
     return cost
 
 

@@ -17,6 +17,7 @@ from protocols.planning.privacy import Noise
 from protocols.planning.query import KeyOutput, StatisticOutput, never_null
 from protocols.planning.randomised_response import DIGITS
 from protocols.planning.rules import Gate
+from protocols.planning.search import Ranks, find
 from protocols.statistics import histogram
 from protocols.statistics.across import Across, figures_of, opened_to, secure
 from protocols.statistics.base import Estimate, Noisy, PrivateStatistic, Value, decimal, half_ulp
@@ -76,11 +77,16 @@ def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None)
 
 
 def execute(
-    ctx: Context, plan: Plan, mine: Array | None, phase: Callable[[str], None] = lambda name: None
+    ctx: Context,
+    plan: Plan,
+    mine: Array | None,
+    phase: Callable[[str], None] = lambda name: None,
+    ranks: Sequence[Ranks] = (),
 ) -> list[list[int]] | None:
-    """The opened totals (`plan.opened` by cell, in it by node of a tree, then each of `plan.adjustments`) at a receiver; None elsewhere.
+    """The opened totals (`plan.opened` by cell, in it by node of a tree, then each of `plan.adjustments`; of a search what `find` gives, and
+    the fractions) at a receiver; None elsewhere.
 
-    `mine` are this party's `inputs`. `phase` hears "share", "compute" and "open". Discloses `plan.disclosures`; costs
+    `mine` are this party's `inputs`; `ranks`, in a search, its values of each argument, where it is a holder. `phase` hears "share", "compute" and "open". Discloses `plan.disclosures`; costs
     `plan.cost`.
     """
     phase("share")
@@ -90,19 +96,24 @@ def execute(
     by_party = dict(zip(plan.shapes, shares, strict=True))
     totals, adjusted, noise = _totals(plan, by_party)
     phase("compute")
-    opened = _join(ctx, plan, totals) if plan.products else totals[0]
+    opened = _join(ctx, plan, totals) if plan.products else totals[0][: sum(plan.sizes)]
     if plan.gate is not None:
         opened = _gated(ctx, plan, plan.gate, by_party, opened)
     if noise is not None:
         opened = opened * _units(plan)[:, np.newaxis] + noise.reshape(*opened.shape)
+    found, fractions = None, totals[0][:0]
+    if plan.search is not None:
+        numbers = totals[0][list(plan.search.counts)]
+        found, fractions = find(ctx, plan.search, numbers, plan.holders, plan.receivers, ranks)
     phase("open")
-    values = reveal(ctx, opened.reshape(-1), adjusted, to=plan.receivers)
-    if values is None:
+    values = reveal(ctx, opened.reshape(-1), adjusted, fractions, to=plan.receivers) if plan.revealed else [np.zeros(0, dtype=np.int64)] * 3
+    if values is None or ctx.me not in plan.receivers:
         return None
-    cells, counts = values
+    cells, counts, parts = values
     places = _places(plan)
-    totals_of = (part.reshape(plan.cells, -1)[places] for part in np.split(cells, np.cumsum(plan.sizes)[:-1]))
-    return [*(total.reshape(-1).tolist() for total in totals_of), *([count] for count in counts.tolist())]
+    totals_of = (part.reshape(plan.cells, -1)[places] for part in np.split(cells, np.cumsum(plan.sizes, dtype=np.int64))[:-1])
+    found = [*found, parts.tolist()] if found is not None else []
+    return [*(total.reshape(-1).tolist() for total in totals_of), *([count] for count in counts.tolist()), *found]
 
 
 def _gated(ctx: Context, plan: Plan, gate: Gate, shares: dict[int, Share], totals: Share) -> Share:
@@ -221,6 +232,9 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                 row_errors.append(None)
             elif cell in withheld:
                 row.append(None)
+            elif plan.search is not None and isinstance(output.statistic, Quantile):
+                row.append(plan.search.answer(output, opened[-3:]))
+                row_errors.append(None)
             elif plan.tree is not None:
                 row.append(fitted[output][cell].value)
                 row_errors.append(fitted[output][cell].standard_error)
@@ -230,7 +244,7 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                 row.append(estimate.value)
                 row_errors.append(estimate.standard_error)
             else:
-                assert not isinstance(output.statistic, Quantile)  # it has a tree
+                assert not isinstance(output.statistic, Quantile)  # it has a tree, or is searched for
                 if isinstance(output.statistic, Across):
                     row.append(output.statistic.finish(opened[places[0]][cell]))
                     continue
@@ -257,6 +271,8 @@ def _error_bound(plan: Plan, output: KeyOutput | StatisticOutput) -> float:
     if isinstance(output, KeyOutput):
         return 0
     if isinstance(output.statistic, Quantile):
+        if plan.search is not None:
+            return plan.search.error_bound(output)
         return plan.tree.error_bound if plan.tree is not None else 0
     if isinstance(output.statistic, Across):
         return output.statistic.error_bound(plan.tasks[0].table.max_rows)

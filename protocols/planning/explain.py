@@ -212,6 +212,10 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
         if plan.tree is not None and len(plan.tree.sizes) > 1:
             size = plan.values_opened
             text += f"; and what every {FANOUT} neighbouring bins have together, and so on up"
+        if plan.search is not None:
+            sizes, of = plan.search.sizes, " and of ".join(map(str, plan.search.arguments))
+            text += f"; then, in each of {len(sizes)} steps, in how many rows each value of {of} is at most some numbers, {max(sizes):,} in a step"
+            size += sum(sizes) + len(plan.search.fractions)
         described.append((", ".join(task.table.holders), text, f"{size:,} numbers"))
     return described
 
@@ -221,7 +225,7 @@ def said_by_statistics(plan: Plan) -> list[str]:
     outputs = [output for output in plan.query.select if isinstance(output, StatisticOutput)]
     return [
         f"{output.name}: {output.function}({_argument(output)}) gives the receivers "
-        f"{output.statistic.discloses}"
+        f"{plan.search.discloses(output) if plan.search and isinstance(output.statistic, Quantile) else output.statistic.discloses}"
         for output in outputs
     ]
 
@@ -253,9 +257,17 @@ def steps(plan: Plan) -> list[str]:
         )
     else:
         listed.append("add: the companies' numbers are added up on shares, without any message")
+    to = ", ".join(plan.query.receivers)
     if plan.gate is not None:
         listed.append(
             f"withhold: cells that do not have {plan.query.rules}; decided on shares, by {plan.gate.conditions * plan.cells:,} comparisons, with {_HOW[plan.triples]}"
         )
-    listed.append(f"open: {plan.values_opened:,} numbers, to {', '.join(plan.query.receivers)}")
+    if plan.search is not None:
+        listed.append(
+            f"search: in each of {len(plan.search.compared)} steps the companies share counts of rows up to at most {max(plan.search.sizes)} numbers, "
+            f"add them up, and compare the sums with the ranks asked for, on shares, with {_HOW[plan.triples].replace('Beaver triples', 'masks')}; "
+            f"{sum(plan.search.compared):,} bits are opened in all, to {to}, and say in which part to search on"
+        )
+    if plan.revealed:
+        listed.append(f"open: {plan.revealed:,} numbers, to {to}")
     return listed

@@ -3,7 +3,7 @@ cost, and every value that will be opened, to whom. Pure: every node makes the s
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from math import comb, prod
@@ -33,13 +33,14 @@ from protocols.planning.privacy import Noise, Privacy, Sensitivity, plan_noise
 from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
 from protocols.planning.randomised_response import RandomisedResponse, plan_response
 from protocols.planning.rules import COALITIONS, Gate, Rules
+from protocols.planning.search import Search, search_of
 from protocols.planning.task import Adjustment, HomeTask, Key
 from protocols.statistics import BY_NAME
 from protocols.statistics.across import FEWEST as FEWEST_COMPANIES
 from protocols.statistics.across import NAMES as ACROSS
 from protocols.statistics.across import Across, figures_of, opened_cost, secure_cost
 from protocols.statistics.base import Measure, PrivateStatistic
-from protocols.statistics.quantile import FEWEST, NAMES, Quantile, Tree, tree_of
+from protocols.statistics.quantile import DISCRETE, FEWEST, NAMES, QUANTILE, Quantile, Tree, tree_of
 from protocols.tables import Table, Unit
 
 HOME_LIMIT = 1 << 126
@@ -89,7 +90,9 @@ class Plan:
     first keys are the joined one, and all others groups. `ranges` are the proven largest magnitudes, in words and as
     numbers. Where the query asks for privacy, `noise[k]` is added to `opened[k]`; or `opened` is one count, and `noise`
     one randomised response by which all are reported that it counts. Where it asks for quantiles, `opened[k]` is level k of
-    `tree`, group by group. Where it asks how companies stand among one another, all of `opened` say so. With release rules `gate` has them, and the last of `opened` is whether a cell is released."""
+    `tree`, group by group. `search` is what is searched for over the one task, whose measures begin with `opened`: the others are
+    not opened. Where it asks how companies stand among one another, all of `opened` say so. With release rules `gate` has them, and the
+    last of `opened` is whether a cell is released."""
 
     query: Query
     security: Security
@@ -103,6 +106,7 @@ class Plan:
     noise: tuple[Noise | RandomisedResponse, ...] = ()
     tree: Tree | None = None
     gate: Gate | None = None
+    search: Search | None = None
 
     @property
     def response(self) -> RandomisedResponse | None:
@@ -163,7 +167,7 @@ class Plan:
     @property
     def triples(self) -> str | None:
         """The source of triples that the query uses, if any. Comparisons take more than resharing can give."""
-        if self.across or self.gate is not None:
+        if self.across or self.gate is not None or self.search is not None:
             return self.security.triples or "ot"
         return self.security.triples if self.products else None
 
@@ -173,6 +177,16 @@ class Plan:
     @property
     def receivers(self) -> tuple[PartyId, ...]:
         return tuple(sorted(map(self.party, self.query.receivers)))
+
+    @property
+    def holders(self) -> tuple[PartyId, ...]:
+        """Of the (first) table."""
+        return tuple(sorted(map(self.party, self.tasks[0].table.holders)))
+
+    @property
+    def revealed(self) -> int:
+        """How many numbers are opened at the end: with the fractions of a search."""
+        return self.values_opened + (len(self.search.fractions) if self.search is not None else 0)
 
     @property
     def adding(self) -> tuple[str, ...]:
@@ -231,7 +245,9 @@ class Plan:
             return cost + opened_cost(self.scheme, me, len(self.across), len(self.adjustments), self.receivers, self.cells)
         if self.gate is not None:
             cost += self.gate.cost(self.scheme, me, source, self.cells, (len(self.opened) - 1) * self.cells)
-        return cost + reveal_cost(self.scheme, me, self.receivers, self.values_opened)
+        if self.search is not None:
+            cost += self.search.cost(self.scheme, me, source, self.holders, self.receivers)
+        return cost + reveal_cost(self.scheme, me, self.receivers, self.revealed) if self.revealed else cost
 
     @cached_property
     def disclosures(self) -> tuple[Disclosure, ...]:
@@ -257,12 +273,14 @@ class Plan:
         if self.across:
             listed += self._pooled_ranks()
             return tuple(listed)
+        if self.search is not None:
+            listed += self._searched(self.search)
         if self.noise:
             return tuple(listed)  # what follows from them, for whomever, is within the guarantee
         if len(shared.holders) == 1:
             what = f"all of this describes rows of {shared.holders[0]} alone"
             listed.append(Disclosure(what, self.values_opened, receivers, implied=True))
-        elif not self.products:
+        elif not self.products and self.values_opened:
             listed += self._without_own(self.values_opened)
         elif owned.owner in receivers:
             others = [name for name in shared.holders if name != owned.owner]
@@ -305,6 +323,32 @@ class Plan:
         if self.adjustments and holders > 1:
             yield from self._without_own(len(self.adjustments), f"the same numbers of rows and values of {self.tasks[0].table.name}")
 
+    def _searched(self, search: Search) -> Iterator[Disclosure]:
+        """What a search opens, and what it implies."""
+        receivers, table = self.query.receivers, self.tasks[0].table
+        places: set[int] = set()
+        for output in self.query.select:
+            if isinstance(output, StatisticOutput) and isinstance(output.statistic, Quantile):
+                of = dict(search.uses)[output.name]
+                yield Disclosure(f"{_named(output)}: {search.discloses(output)}", len(of) + (of in search.fractions), receivers)
+                places.update(of)
+        yield Disclosure(
+            f"whether there is any value of {' and of '.join(map(str, search.arguments))}, and in each of {len(search.compared)} steps which "
+            "of some public numbers are below the values found: that follows from them",
+            sum(search.compared),
+            receivers,
+        )
+        for receiver in receivers:
+            others = [name for name in table.holders if name != receiver]
+            if receiver in table.holders and others:
+                yield Disclosure(
+                    f"of these values, those that {receiver} does not have itself are of rows of {' or '.join(others)}; and from how many of its "
+                    "own are below each, bounds on how many of theirs are",
+                    len(places),
+                    (receiver,),
+                    implied=True,
+                )
+
     def _without_own(self, cells: int, what: str = "the same values") -> Iterator[Disclosure]:
         """What is left of values over the shared table when receivers that hold a part of it take their own away."""
         receivers, holders = self.query.receivers, self.tasks[0].table.holders
@@ -336,7 +380,8 @@ class Plan:
         outputs = [(output.name, *_use(output)) for output in self.query.select]
         return hashlib.sha256(repr((
             "comity plan 1", self.query.name, self.security, self.scheme.name, self.scheme.algebra.name, self.keys, self.tasks,
-            self.opened, self.uses, self.products, outputs, self.query.receivers, self.query.privacy, self.noise, self.tree, self.gate,
+            self.opened, self.uses, self.products, outputs, self.query.receivers, self.query.privacy, self.noise, self.tree,
+            self.search, self.gate,
         )).encode()).hexdigest()  # fmt: skip
 
 
@@ -362,6 +407,13 @@ def _use(output: KeyOutput | StatisticOutput) -> tuple[str, str]:
     return output.function, str(output.argument)
 
 
+def _named(output: StatisticOutput) -> str:
+    """The statistic with its argument, whatever the output is called."""
+    assert isinstance(output.statistic, Quantile)
+    p = f", {output.statistic.p}" if output.function in (QUANTILE, DISCRETE) else ""
+    return f"{output.function}({output.argument}{p})"
+
+
 def plan_query(query: Query, security: Security) -> Plan:
     """The plan, or a PlanError that says which bound, table or setting to change."""
     known = never_null(query.tables, query.where)
@@ -374,7 +426,7 @@ def plan_query(query: Query, security: Security) -> Plan:
     tree = _tree(query, prod(key.size for key in keys), known)
     for output in query.select:
         if isinstance(output, StatisticOutput) and tree is None:
-            listed = _measures(query.privacy, output)
+            listed = () if isinstance(output.statistic, Quantile) else _measures(query.privacy, output)
             uses.append(tuple(_index(opened, plain(measure, known)) for measure in listed))
             weight = 1 if query.privacy is None else query.privacy.weight(output.name)
             weights |= {place: max(weights.get(place, 0), weight) for place in uses[-1]}
@@ -384,6 +436,8 @@ def plan_query(query: Query, security: Security) -> Plan:
         opened = [Measure("count", None)] * len(tree.sizes)
         uses = [tuple(range(len(opened))) for output in query.select if isinstance(output, StatisticOutput)]
         weights = dict.fromkeys(range(len(opened)), 1)
+    measures = list(opened)
+    search = _search(query, lambda x: _index(measures, plain(Measure("count", x), known)))
     products: list[tuple[int, int]] = []
     if len(query.tables) == 2:
         tasks, products = _join_tasks(query, keys, opened, known)
@@ -391,9 +445,14 @@ def plan_query(query: Query, security: Security) -> Plan:
         tasks = (HomeTask(query.tables[0], query.where, (*keys, Key(tree.leaf)), (opened[0],)),)
     else:
         # the rules take the number of rows, whether it is opened or not
-        counted = opened if not query.rules or Measure("count", None) in opened else [*opened, Measure("count", None)]
-        tasks = (HomeTask(query.tables[0], query.where, keys, tuple(counted)),)
+        counted = measures if not query.rules or Measure("count", None) in measures else [*measures, Measure("count", None)]
+        ordered = search.arguments if search is not None else ()
+        tasks = (HomeTask(query.tables[0], query.where, keys, tuple(counted), ordered=ordered),)
     noise: tuple[Noise | RandomisedResponse, ...] = ()
+    if query.rules and search is not None:
+        raise PlanError(
+            f"release rules beside {', '.join(search.names)} are not supported: a search opens bits of single rows. Remove them, or select no such value"
+        )
     if query.rules and query.privacy is not None:
         raise PlanError("release rules beside privacy are not supported: noise hides small groups by itself")
     if query.privacy is not None:
@@ -404,11 +463,17 @@ def plan_query(query: Query, security: Security) -> Plan:
     ranges = _ranges(tasks, products, opened)
     exact = ranges[-len(opened) :] if products else ranges[: len(tasks[0].measures)]
     ranges += _noisy_ranges(opened, noise, exact if tree is None else exact * len(opened))
+    if search is not None:
+        rows = len(tasks[0].table.holders) * tasks[0].table.max_rows
+        what = f"{' and '.join(search.names)}: the number of rows and one more, times {search.factor:,}, the denominator of p"
+        ranges.append((what, search.factor * (rows + 1)))
     if gate is not None:
         ranges += gate.ranges([tasks[0].largest(measure) for measure in tasks[0].measures])
         opened.append(Measure("released", None))
     scheme = _smallest(security, ranges)
-    plan = Plan(query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges), noise, tree, gate)
+    plan = Plan(
+        query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges), noise, tree, search=search, gate=gate
+    )
     if plan.multiplied > LARGEST_REQUEST:
         raise PlanError(
             f"the join multiplies {plan.multiplied:,} pairs, and a query at most {LARGEST_REQUEST:,}: select fewer sums, "
@@ -514,17 +579,18 @@ def _measures(privacy: Privacy | None, output: StatisticOutput) -> tuple[Measure
 
 
 def _tree(query: Query, groups: int, known: frozenset[Node]) -> Tree | None:
-    """The tree that the quantiles of a query, and the count of the same values, are read from; None if it has none."""
+    """The tree that the quantiles of a query with noise, and the count of the same values, are read from; None if it has none."""
     outputs = [output for output in query.select if isinstance(output, StatisticOutput)]
     quantiles = [output for output in outputs if isinstance(output.statistic, Quantile)]
-    if not quantiles:
+    if not quantiles or query.privacy is None:
         return None
+    for output in quantiles:
+        if output.function not in NAMES:
+            raise PlanError(
+                f"{output.function} cannot be had with privacy: it is the value of one row. With privacy there are {' and '.join(NAMES)}"
+            )
     name, x = quantiles[0].function, quantiles[0].argument
     assert x is not None
-    if query.privacy is None:
-        raise PlanError(
-            f"{name} needs `privacy`: without noise it would disclose rows' values; HISTOGRAM(x, lower, upper, bins) comes nearest"
-        )
     if len(query.tables) > 1:
         raise PlanError(f"{name} is not supported in a join")
     counted = plain(Measure("count", x), known)
@@ -543,6 +609,31 @@ def _tree(query: Query, groups: int, known: frozenset[Node]) -> Tree | None:
     if tree.values > 1 and tree.leaves < FEWEST:
         raise PlanError(f"{groups:,} groups are too many for {name}: the bounds of {x} would be cut into {tree.leaves} intervals; group by less")
     return tree
+
+
+def _search(query: Query, count: Callable[[Node], int]) -> Search | None:
+    """What the query searches for; `count` gives the place of the number of an argument's values among the measures."""
+    search = None
+    if query.privacy is None:
+        search = search_of([output for output in query.select if isinstance(output, StatisticOutput)], count)
+    if search is None:
+        return None
+    names = ", ".join(sorted({o.function for o in query.select if isinstance(o, StatisticOutput) and isinstance(o.statistic, Quantile)}))
+    if len(query.tables) > 1:
+        raise PlanError(f"{names} cannot be had in a join: query one table")
+    if query.group_by:
+        raise PlanError(
+            f"{names} cannot be had by groups without `privacy`: write a query for each group, with WHERE instead of GROUP BY, or select "
+            "COUNT, SUM, AVG by groups"
+        )
+    table = query.tables[0]
+    missing = [holder for holder in table.holders if holder not in query.receivers]
+    if missing:
+        raise PlanError(
+            f"{names} without `privacy` is searched for by all that hold {table.name}, and in searching they learn the answer: add "
+            f"{', '.join(missing)} to its receivers"
+        )
+    return search
 
 
 def _index(measures: list[Measure], measure: Measure) -> int:

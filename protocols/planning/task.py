@@ -50,6 +50,9 @@ class HomeTask:
     refused; of each unit's rows at most `unit.groups` groups are taken, and at most `unit.rows` in each; a total is
     clamped to what `max_rows` rows can give. A group is a cell; where the last key is a `Leaf`, all leaves that are
     alike in the other keys.
+
+    Of each of `ordered` the company keeps, beside the vector, how many of its values are at most any other: nothing of that
+    is shared but what a search asks for, step by step (`planning/search.py`).
     """
 
     table: Table
@@ -57,6 +60,7 @@ class HomeTask:
     keys: tuple[Key, ...]
     measures: tuple[Measure, ...]
     unit: Unit | None = None
+    ordered: tuple[Node, ...] = ()
 
     @property
     def cells(self) -> int:
@@ -71,7 +75,7 @@ class HomeTask:
     def expressions(self) -> tuple[Node, ...]:
         """All that are worked out in rows."""
         measured = (measure.expression for measure in self.measures if measure.expression is not None)
-        return (*self.where, *(key.expression for key in self.keys), *measured)
+        return (*self.where, *(key.expression for key in self.keys), *measured, *self.ordered)
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -21,8 +21,10 @@ from protocols.statistics.base import Estimate, half_ulp, upwards
 
 Floats = NDArray[np.float64]
 
-MEDIAN, QUANTILE = "MEDIAN", "QUANTILE_CONT"
+MEDIAN, QUANTILE, DISCRETE, MIN, MAX = "MEDIAN", "QUANTILE_CONT", "QUANTILE_DISC", "MIN", "MAX"
 NAMES = (MEDIAN, QUANTILE)
+"""Those that can be had with noise."""
+ALL_NAMES = (*NAMES, DISCRETE, MIN, MAX)
 FANOUT = 8
 LEAVES, ALL_LEAVES = 4_096, 100_000
 """At most so many in a group, and in all groups together."""
@@ -34,7 +36,9 @@ REACH = 1.96
 
 @dataclass(frozen=True)
 class Quantile:
-    """The value at rank p (N - 1) of N in order, counted from 0; between two ranks in proportion, as SQL's QUANTILE_CONT."""
+    """The value at rank p (N - 1) of N in order, counted from 0; between two ranks in proportion, as SQL's QUANTILE_CONT. MIN and
+    MAX are those at p = 0 and 1. QUANTILE_DISC is the value at rank p N, rounded up, counted from 1, and the first at p = 0: as in
+    DuckDB."""
 
     p: Fraction
     discloses = "the number of values in each of many intervals, with noise: how they are distributed as a whole"
@@ -45,6 +49,8 @@ class Quantile:
         present = sorted(value for value in values if value is not None)
         if not present:
             return None
+        if name == DISCRETE:
+            return Fraction(present[max(math.ceil(self.p * len(present)), 1) - 1], 10**argument.scale)
         rank = self.p * (len(present) - 1)
         below, above = present[math.floor(rank)], present[math.ceil(rank)]
         return (below + (above - below) * (rank % 1)) / Fraction(10**argument.scale)

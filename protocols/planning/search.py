@@ -1,0 +1,297 @@
+"""MIN, MAX, MEDIAN, QUANTILE_CONT and QUANTILE_DISC without noise: values found by comparing secret counts. [AMP04]
+
+Functionality: of all companies' values of x the one of a given rank, or two neighbours; NULL where there is no value.
+
+The values of x are integers between its bounds. With C(t) the number of them that are at most t, over all companies, and N that of
+all, a value of a given rank is the least t for which b C(t) - a N + c >= 0, for public integers a, b, c (`Rank`). In each step the
+possible values are cut into at most `FANOUT` parts of one width. Each holder counts its own values up to the last of every part but the
+last one, and shares the counts; the inequality is compared on shares, and the bits are opened to the receivers, which all holders are.
+The next step searches the part in which the first 1 is.
+
+What is opened follows from the answer: C grows with t, so the bit at t says whether the value v that is found is at most t, and the
+t of a step follow from the bits before. So v, and the public bounds, give all bits, and they v: they disclose v and nothing
+else. Where N = 0 no bit says anything but that: each is the sign of c, which is public. Whether N = 0 is a bit of its own.
+
+QUANTILE_CONT(x, a / b) with q = a (N - 1) / b lies between the values of rank floor(q) and ceil(q), counted from 0: the least t with
+C(t) > q, and with C(t) - 1 >= q. They are searched for side by side, and disclosed. Where they are one value, that is the answer.
+Where they differ, all values up to the lower one are those of rank floor(q) and below, so C(lower) - 1 = floor(q), and
+a (N - 1) - b (C(lower) - 1) is b times the fraction of q; that is opened, and says the fraction and no more. Where a / b is 1/2 it is
+known: the fraction is 1/2, or the neighbours were one.
+
+How many steps there are, and what is sent in each, follows from the bounds alone. With k comparisons in a step: the sharing of k counts (a round
+with Shamir shares), one `negative` of k and one `reveal_bits`; their masks and ANDs are requested for all steps at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, reduce
+from operator import add
+from typing import TypeVar
+
+import numpy as np
+
+from mpc.algebra import Array
+from mpc.context import Context, Costed
+from mpc.correlations import Ands, Masks
+from mpc.cost import Cost
+from mpc.schemes import PartyId, Scheme
+from mpc.schemes.additive import boolean
+from mpc.share import Share, concatenate
+from protocols.expression import Node, Reference, largest
+from protocols.gadgets import (
+    negative,
+    negative_online_cost,
+    negative_takes,
+    reveal_bits,
+    reveal_bits_cost,
+    share,
+    share_cost,
+)
+from protocols.planning.query import StatisticOutput
+from protocols.statistics.base import Value, decimal, half_ulp, upwards
+from protocols.statistics.quantile import DISCRETE, MAX, MIN, Quantile
+
+Item = TypeVar("Item")
+
+FANOUT = 64
+"""Parts in a step: the masks of comparisons come 64 side by side, so 63 bits cost what one does, and every step costs rounds."""
+
+
+class Ranks:
+    """One company's values of x in order, each once, and how many there are up to each."""
+
+    def __init__(self, values: Array, counts: Array) -> None:
+        self._values = values
+        self._up_to = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts, dtype=np.int64)])
+
+    def __repr__(self) -> str:
+        return "<the values of one company>"
+
+    @property
+    def count(self) -> int:
+        return int(self._up_to[-1])
+
+    def up_to(self, thresholds: Sequence[int]) -> Array:
+        """How many are at most each of `thresholds`."""
+        found: Array = self._up_to[np.searchsorted(self._values, np.array(thresholds, dtype=self._values.dtype), side="right")]
+        return found
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The least value t of the argument numbered `of` for which b C(t) - a N + c >= 0."""
+
+    of: int
+    a: int
+    b: int
+    c: int
+
+
+@dataclass(frozen=True)
+class Search:
+    """All that a query searches for, side by side: of `arguments`, whose numbers of values are the measures `counts` of the task, the values
+    of `ranks`. `uses` gives for each output its rank, or both. `fractions` are pairs of ranks: of neighbours that differ the fraction
+    is opened."""
+
+    arguments: tuple[Node, ...]
+    counts: tuple[int, ...]
+    ranks: tuple[Rank, ...]
+    uses: tuple[tuple[str, tuple[int, ...]], ...]
+    fractions: tuple[tuple[int, int], ...]
+
+    def domain(self, rank: Rank) -> range:
+        """All values that it can be."""
+        x = self.arguments[rank.of]
+        step = x.column.step if isinstance(x, Reference) else 1
+        return range(x.lower, x.upper + 1, step)
+
+    @cached_property
+    def widths(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """For each step, and of each rank: how many thresholds there are in it, and how many values between them."""
+        left = [_size(self.domain(rank)) for rank in self.ranks]
+        steps: list[tuple[tuple[int, int], ...]] = []
+        while max(left) > 1 or not steps:
+            widths = [-(-size // min(FANOUT, size)) for size in left]
+            steps.append(tuple((-(-size // width) - 1, width) for size, width in zip(left, widths, strict=True)))
+            left = widths
+        return tuple(steps)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """How many counts each holder shares in each step."""
+        return tuple(sum(count for count, _ in step) for step in self.widths)
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """How many bits are opened in each step: in the first one also whether there is any value, of each argument."""
+        return self.sizes[0] + len(self.arguments), *self.sizes[1:]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the outputs."""
+        return tuple(name for name, _ in self.uses)
+
+    @property
+    def factor(self) -> int:
+        """The largest b: by so much the number of rows, and one more, is multiplied at most."""
+        return max(rank.b for rank in self.ranks)
+
+    def takes(self, scheme: Scheme) -> tuple[Masks, Ands]:
+        """What all steps take from the source of triples."""
+        each = [negative_takes(scheme, count) for count in self.compared]
+        return Masks(sum(masks.count for masks, _ in each)), Ands(sum(ands.count for _, ands in each))
+
+    def cost(self, scheme: Scheme, me: PartyId, source: Costed | None, holders: Sequence[PartyId], receivers: Sequence[PartyId]) -> Cost:
+        """What `find` costs party `me`."""
+        assert source is not None
+        masks, ands = self.takes(scheme)
+        cost = source.cost(scheme, me, masks) + source.cost(boolean(scheme), me, ands)
+        for size, compared in zip(self.sizes, self.compared, strict=True):
+            if size:
+                cost += share_cost(scheme, me, dict.fromkeys(holders, (size,)))
+            cost += negative_online_cost(scheme, me, compared) + reveal_bits_cost(scheme, me, receivers, compared)
+        if self.fractions:
+            cost += share_cost(scheme, me, dict.fromkeys(holders, (len(self.fractions),)))
+        return cost
+
+    def answer(self, output: StatisticOutput, found: Sequence[Sequence[int]]) -> Value:
+        """From what `find` gives, and the fractions that were opened."""
+        there, values, fractions = found
+        places = dict(self.uses)[output.name]
+        rank = self.ranks[places[0]]
+        if not there[rank.of]:
+            return None
+        lower, upper = values[places[0]], values[places[-1]]
+        scale = self.arguments[rank.of].scale
+        if not _is_between(output):
+            return decimal(lower, scale)
+        fraction = Fraction(1, 2)
+        if places in self.fractions:
+            fraction = Fraction(fractions[self.fractions.index(places)], rank.b)
+        return float((lower + (upper - lower) * fraction) / 10**scale)
+
+    def error_bound(self, output: StatisticOutput) -> float:
+        """The greatest difference of the answer from the exact one, in units of x: floats were rounded at home, and a quantile
+        between two values is a float."""
+        x = self.arguments[self.ranks[dict(self.uses)[output.name][0]].of]
+        return upwards(x.rounding) + (half_ulp(largest(x)) if _is_between(output) else 0)
+
+    def discloses(self, output: StatisticOutput) -> str:
+        """What the receivers learn, in words."""
+        places = dict(self.uses)[output.name]
+        if len(places) == 1:
+            return "the value, which is that of a row"
+        return "the two neighbouring values, each of a row, between which it lies" + (
+            ", and how far between them" if places in self.fractions else ""
+        )
+
+
+def _size(values: range) -> int:
+    """`len` has no more than 63 bits."""
+    return (values[-1] - values[0]) // values.step + 1
+
+
+def _is_between(output: StatisticOutput) -> bool:
+    return output.function not in (MIN, MAX, DISCRETE)
+
+
+def search_of(outputs: Sequence[StatisticOutput], count: Callable[[Node], int]) -> Search | None:
+    """What `outputs` search for; None where they do not. `count` gives the measure that is the number of an argument's values."""
+    arguments: list[Node] = []
+    ranks: list[Rank] = []
+    uses, fractions = [], []
+    for output in outputs:
+        if isinstance(output.statistic, Quantile):
+            assert output.argument is not None
+            of = _index(arguments, output.argument)
+            places = tuple(_index(ranks, rank) for rank in _ranks(of, output.function, output.statistic.p))
+            uses.append((output.name, places))
+            if len(places) == 2 and output.statistic.p != Fraction(1, 2) and places not in fractions:
+                fractions.append((places[0], places[1]))
+    if not uses:
+        return None
+    return Search(tuple(arguments), tuple(map(count, arguments)), tuple(ranks), tuple(uses), tuple(fractions))
+
+
+def _ranks(of: int, function: str, p: Fraction) -> Iterator[Rank]:
+    """Those that an output is made of: the lower neighbour, and the upper one where there may be another."""
+    a, b = p.numerator, p.denominator
+    if function == DISCRETE and a:
+        yield Rank(of, a, b, 0)  # C(t) >= p N
+        return
+    yield Rank(of, a, b, a - 1)  # b C(t) > a (N - 1)
+    if b > 1:
+        yield Rank(of, a, b, a - b)  # b (C(t) - 1) >= a (N - 1)
+
+
+def _index(items: list[Item], item: Item) -> int:
+    if item not in items:
+        items.append(item)
+    return items.index(item)
+
+
+def request(ctx: Context, search: Search) -> None:
+    """Asks for what all steps will use. Its number is in the plan."""
+    assert ctx.triples is not None
+    masks, ands = search.takes(ctx.scheme)
+    ctx.triples.request(ctx, masks)
+    ctx.triples.request(ctx.under(boolean(ctx.scheme)), ands)
+
+
+def find(
+    ctx: Context, search: Search, totals: Share, holders: Sequence[PartyId], receivers: Sequence[PartyId], mine: Sequence[Ranks]
+) -> tuple[list[list[int]] | None, Share]:
+    """At a receiver whether each argument has any value, and the value of each rank (where there is none, any); None elsewhere. Then
+    the fractions, as shares: of neighbours that differ b times the fraction, else a public number.
+
+    `totals` are the numbers of values of the arguments; `mine` are this company's values of each, where it is a holder. Discloses what the module
+    says; costs `search.cost`. [AMP04]"""
+    request(ctx, search)
+    domains = [search.domain(rank) for rank in search.ranks]
+    at = [0] * len(domains)  # where the part that is searched begins: at the receivers
+    there: list[int] = []
+    for number, step in enumerate(search.widths):
+        wanted = [
+            [domain[min(start + width * part, _size(domain)) - 1] for part in range(1, count + 1)]
+            for start, (count, width), domain in zip(at, step, domains, strict=True)
+        ]
+        compared = []
+        if any(wanted):
+            counts = _added(ctx, holders, [mine[r.of].up_to(t) for r, t in zip(search.ranks, wanted, strict=True)] if mine else None,
+                            sum(map(len, wanted)))  # fmt: skip
+            a, b, c, of = (
+                np.repeat(np.array(column, dtype=object), [len(t) for t in wanted])
+                for column in zip(*((r.a, r.b, r.c, r.of) for r in search.ranks), strict=True)
+            )
+            compared.append(counts * b - totals[of.astype(np.int64)] * a + c)
+        if number == 0:
+            compared.append(totals - 1)
+        opened = reveal_bits(ctx, ~negative(ctx, concatenate(compared)), to=receivers)
+        if opened is None:
+            continue
+        bits = opened[0].tolist()
+        there = there or [int(bit) for bit in bits[len(bits) - len(search.arguments) :]]
+        for place, (count, width) in enumerate(step):
+            at[place] += width * bits[:count].count(False)
+            del bits[:count]
+    is_receiver = ctx.me in receivers
+    values = [domain[min(start, _size(domain) - 1)] for start, domain in zip(at, domains, strict=True)]
+    fractions = totals[:0]
+    if search.fractions:
+        parts, public = [], []
+        for lower, upper in search.fractions:
+            rank = search.ranks[lower]
+            if mine:
+                is_opened = bool(there[rank.of]) and values[lower] != values[upper]
+                own = mine[rank.of]
+                parts.append(np.array([rank.a * own.count - rank.b * int(own.up_to([values[lower]])[0])], dtype=object) * is_opened)
+            public.append(rank.b - rank.a)
+        fractions = _added(ctx, holders, parts if mine else None, len(public)) + np.array(public, dtype=object)
+    return ([there, values] if is_receiver else None), fractions
+
+
+def _added(ctx: Context, holders: Sequence[PartyId], mine: Sequence[Array] | None, size: int) -> Share:
+    """The sum of what each holder shares: `size` numbers."""
+    parts = share(ctx, None if mine is None else np.concatenate(mine), shapes=dict.fromkeys(holders, (size,)))
+    return reduce(add, parts)
