@@ -125,11 +125,19 @@ def _sql() -> Iterator[str]:
     yield from ("| aggregate | what the receivers learn | over no values |", "|---|---|---|")
     for statistic in ALL:
         for name in statistic.names:
-            forms = [f"`{name}(x)`", *([f"`{name}(*)`"] if statistic.takes_star else [])]
+            forms = [f"`{name}({_ARGUMENTS[count]})`" for count in sorted(statistic.takes, reverse=True)]
             yield f"| {', '.join(forms)} | {statistic.discloses} | {_over_nothing(statistic, name)} |"
     yield f"| `{quantile.MEDIAN}(x)`, `{quantile.QUANTILE}(x, p)` | {quantile.Quantile.discloses} | NULL, or noise |"
     yield f"| `{histogram.NAME}(x, lower, upper, bins)` | the count of each bin | 0 |"
-    yield from ("", "`VAR_SAMP` and `STDDEV_SAMP` are NULL over a single value, too.")
+    yield from ("", *(
+        "`VAR_SAMP` and `STDDEV_SAMP` are NULL over a single value, too.",
+        "",
+        "Those of (y, x) take the rows in which neither is NULL. `COVAR_SAMP` is NULL over a single row, too; `REGR_SLOPE`, `REGR_INTERCEPT` and "
+        "`REGR_R2` are NULL where x has one value alone, and `CORR` where y or x has (for `CORR` and `REGR_SLOPE` DuckDB says NaN there); with "
+        "one value of y, and several of x, `REGR_R2` is 1. They need exact answers: with `privacy` there are none. The rounding of floats to "
+        "their `step` can change a correlation, and by a float x a slope and an intercept, by any amount where a column hardly varies: their `error_bound` "
+        "is then the largest possible (2; for `REGR_R2` 1), or null.",
+    ))  # fmt: skip
     yield from ("", *(
         f"`{histogram.NAME}` stands alone in its SELECT, and gives the columns {', '.join(f'`{c}`' for c in histogram.COLUMNS)}: a row a bin "
         "(`[a, b)`, the last one closed), and a first and a last row for what lies outside. NULLs are not counted.",
@@ -145,8 +153,11 @@ def _sql() -> Iterator[str]:
     yield ""
 
 
+_ARGUMENTS = ("*", "x", "y, x")
+
+
 def _over_nothing(statistic: Statistic, name: str) -> str:
-    answer = statistic.reference(name, Number(0), [])
+    answer = statistic.reference(name, (Number(0),) * max(statistic.takes), [])
     return "NULL" if answer is None else str(answer)
 
 

@@ -181,7 +181,7 @@ def _error(output: StatisticOutput, deviations: Sequence[float], rows: int) -> f
     """The standard error of an estimate from `rows` rows in the middle of the bounds, of totals with such noise."""
     assert isinstance(output.statistic, PrivateStatistic)
     totals = [Noisy(rows if place == 0 else 0, 0, deviation) for place, deviation in enumerate(deviations)]
-    error = output.statistic.estimate(output.function, output.argument, totals).standard_error
+    error = output.statistic.estimate(output.function, output.arguments, totals).standard_error
     return math.nan if error is None else error
 
 
@@ -211,8 +211,7 @@ def said_by_statistics(plan: Plan) -> list[str]:
     """What the receivers learn of each selected statistic, beyond the answer."""
     outputs = [output for output in plan.query.select if isinstance(output, StatisticOutput)]
     return [
-        f"{output.name}: {output.function}({'*' if output.argument is None else output.argument}) gives the receivers "
-        f"{output.statistic.discloses}"
+        f"{output.name}: {output.function}({output.text}) gives the receivers {output.statistic.discloses}"
         for output in outputs
     ]
 
