@@ -132,11 +132,12 @@ def _sql() -> Iterator[str]:
     yield from ("", *(
         "`VAR_SAMP` and `STDDEV_SAMP` are NULL over a single value, too.",
         "",
-        "Those of (y, x) take the rows in which neither is NULL. `COVAR_SAMP` is NULL over a single row, too; `REGR_SLOPE`, `REGR_INTERCEPT` and "
-        "`REGR_R2` are NULL where x has one value alone, and `CORR` where y or x has (for `CORR` and `REGR_SLOPE` DuckDB says NaN there); with "
-        "one value of y, and several of x, `REGR_R2` is 1. They need exact answers: with `privacy` there are none. The rounding of floats to "
-        "their `step` can change a correlation, and by a float x a slope and an intercept, by any amount where a column hardly varies: their `error_bound` "
-        "is then the largest possible (2; for `REGR_R2` 1), or null.",
+        "Aggregates of (y, x) take the rows in which neither is NULL, of one table, and are exact alone: with `privacy` there are none. NULL is what is "
+        "undefined: `COVAR_SAMP` over a single row, the regressions where x is constant, `CORR` where x or y is (DuckDB says NaN for some of these). "
+        "Where y is constant, and x is not, `REGR_R2` is 1.",
+        "",
+        "Where a column hardly varies, rounding floats to their `step` can change `CORR` and `REGR_R2` to any other value, and of x `REGR_SLOPE` and "
+        "`REGR_INTERCEPT` by any amount; so with floats the `error_bound` of the first two is 2 and 1, and with a float x that of the others is null.",
     ))  # fmt: skip
     yield from ("", *(
         f"`{histogram.NAME}` stands alone in its SELECT, and gives the columns {', '.join(f'`{c}`' for c in histogram.COLUMNS)}: a row a bin "

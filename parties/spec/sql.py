@@ -253,15 +253,17 @@ class _Reader:
     def not_understood(self, error: ParseError) -> SqlProblem:
         first = error.errors[0] if error.errors else {}
         message = str(first.get("description"))
+        offset = len(str(first.get("start_context") or ""))
+        for kind, name in NAMES.items():
+            if f"missing for {kind}" in message and name in BY_NAME and 2 in BY_NAME[name].takes:
+                return self.at(offset, _takes(name))
         if message.startswith("Maximum number of AST nodes"):
             return SqlProblem("nested too deeply", 1, 1)
         if message.startswith("Required keyword"):
-            missing = [name for kind, name in NAMES.items() if f".{kind.__name__}'" in message]
-            message = _takes(missing[0]) if missing and missing[0] in BY_NAME else "something is missing here"
+            message = "something is missing here"
         elif message == "Invalid expression / Unexpected token":
             message = f"unexpected {first['highlight'][:60]}"
         message = re.sub(r",? but got <Token.*", "", message)
-        offset = len(str(first.get("start_context") or ""))
         return self.at(offset, f"not understood: {message[:1].lower()}{message[1:]}")
 
     def tables(self, select: exp.Select) -> tuple[Table, ...]:

@@ -65,7 +65,7 @@ def _span(node: Node) -> Fraction:
 class Covariance:
     names = ("COVAR_SAMP", "COVAR_POP")
     takes = (2,)
-    discloses = "the count, the sums of y and of x, and the sum of their products"
+    discloses = "the count, and the sums of y, x and y x"
 
     def measures(self, name: str, arguments: Arguments) -> tuple[Measure, ...]:
         return _totals(*arguments)
@@ -99,7 +99,7 @@ class Covariance:
 class Correlation:
     names = ("CORR", "REGR_R2")
     takes = (2,)
-    discloses = "the count, the sums of y and of x, of their squares, and of their products"
+    discloses = "the count, and the sums of y, x, y x, y^2 and x^2"
 
     def measures(self, name: str, arguments: Arguments) -> tuple[Measure, ...]:
         y, x = arguments
@@ -132,7 +132,7 @@ class Correlation:
 class Regression:
     names = ("REGR_SLOPE", "REGR_INTERCEPT")
     takes = (2,)
-    discloses = "the count, the sums of y, of x and of its squares, and of their products"
+    discloses = "the count, and the sums of y, x, y x and x^2"
 
     def measures(self, name: str, arguments: Arguments) -> tuple[Measure, ...]:
         y, x = arguments
