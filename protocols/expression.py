@@ -457,6 +457,19 @@ def not_null(conditions: tuple[Node, ...]) -> frozenset[Node]:
     return frozenset(known)
 
 
+def beside(node: Node, other: Node) -> Node:
+    """`node` in rows in which `other` is not NULL, else NULL."""
+    return Case(((Not(IsNull(other)), node),), None)
+
+
+def without_tests(node: Node, known: frozenset[Node]) -> Node:
+    """`node` itself for what `beside` makes of it and another that cannot be NULL where the nodes in `known` are not."""
+    match node:
+        case Case(((Not(IsNull(other)), value),), None) if not other.nullable(known):
+            return without_tests(value, known)
+    return node
+
+
 def _inner(node: Node) -> str:
     return f"({node})" if isinstance(node, Arithmetic | Comparison | Logic | Membership | IsNull | Not) else str(node)
 

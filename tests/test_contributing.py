@@ -54,8 +54,8 @@ def test_the_statistic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = [[np.array([len(v), sum(x * x for x in v)])] for v in values]
     opened = simulate(lambda ctx, mine: execute(ctx, plan, inputs(plan, mine)), home, plan.scheme, triples=None)[0]
     (got,) = answer(plan, opened).rows[0]
-    exact = rms.reference("RMS", query.select[0].argument, [x for v in values for x in v])
-    assert abs(got - exact) <= rms.error_bound("RMS", query.select[0].argument, 2_000_000)
+    exact = rms.reference("RMS", query.select[0].arguments, [(x,) for v in values for x in v])
+    assert abs(got - exact) <= rms.error_bound("RMS", query.select[0].arguments, 2_000_000)
 
 
 @pytest.mark.parametrize("algebra", [RING, FIELD127])

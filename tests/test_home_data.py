@@ -292,10 +292,10 @@ def test_floats_are_rounded_to_the_nearest_step_half_to_even(tmp_path_factory, k
     assert got == [sum(5 * k for k in steps), sum((5 * k) ** 2 for k in steps)]
     for name in ("SUM", "AVG", "VAR_POP", "VAR_SAMP", "STDDEV_POP", "STDDEV_SAMP"):
         statistic = BY_NAME[name]
-        rounded = statistic.reference(name, f, [5 * k for k in steps])
+        rounded = statistic.reference(name, (f,), [(5 * k,) for k in steps])
         unrounded = unrounded_answer(name, values)
         if rounded is not None:
-            assert abs(Fraction(rounded) - unrounded) <= Fraction(statistic.error_bound(name, f, len(values))), name
+            assert abs(Fraction(rounded) - unrounded) <= Fraction(statistic.error_bound(name, (f,), len(values))), name
 
 
 def unrounded_answer(name, values):

@@ -57,7 +57,7 @@ def column(of: Table, name: str) -> Reference:
 
 
 def select(function: str, argument: Node | None = None, name: str = "") -> StatisticOutput:
-    return StatisticOutput(name or f"{function}({argument or '*'})", BY_NAME[function], function, argument)
+    return StatisticOutput(name or f"{function}({argument or '*'})", BY_NAME[function], function, (argument,) if argument else ())
 
 
 delay, distance, fare = column(FLIGHTS, "dep_delay"), column(FLIGHTS, "distance"), column(FLIGHTS, "fare")
@@ -686,8 +686,8 @@ def test_execution_gives_the_exact_pooled_answer_to_receivers_alone_at_the_decla
             if isinstance(output, KeyOutput):
                 assert not members or value == value_of(output.key.column, members)
                 continue
-            values = [1 if output.argument is None else evaluate(output.argument, r) for r in members]
-            expected = output.statistic.reference(output.function, output.argument, values)
+            values = [tuple(evaluate(argument, r) for argument in output.arguments) for r in members]
+            expected = output.statistic.reference(output.function, output.arguments, values)
             if expected is None:
                 assert value is None
             else:
@@ -767,8 +767,8 @@ def test_a_join_gives_the_exact_pooled_answer_at_the_declared_cost(name, owner):
     found = answer(plan, opened)
     assert len(found.rows) == 1
     for output, value, bound in zip(q.select, found.rows[0], found.error_bound, strict=True):
-        values = [1 if output.argument is None else evaluate(output.argument, row) for row in joined]
-        expected = output.statistic.reference(output.function, output.argument, values)
+        values = [tuple(evaluate(argument, row) for argument in output.arguments) for row in joined]
+        expected = output.statistic.reference(output.function, output.arguments, values)
         assert abs(Fraction(value) - Fraction(expected)) <= Fraction(bound)
 
 

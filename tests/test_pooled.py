@@ -55,8 +55,8 @@ RAIN = Reference("weather", WEATHER.columns["precip"])
 FLOWN = Not(IsNull(DELAY))
 
 
-def select(name, function, argument=None):
-    return StatisticOutput(name, BY_NAME[function], function, argument)
+def select(name, function, *arguments):
+    return StatisticOutput(name, BY_NAME[function], function, arguments)
 
 
 def query(*outputs, tables=(FLIGHTS,), where=(), by=(), histogram=None):

@@ -174,7 +174,7 @@ def test_what_has_no_bound_is_refused(sql: str, options: dict[str, Any], message
 
 def test_a_statistic_that_has_no_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Largest:
-        names, takes_star, discloses = ("AVG",), False, "everything"
+        names, takes, discloses = ("AVG",), (1,), "everything"
 
     monkeypatch.setitem(BY_NAME, "AVG", Largest())
     with pytest.raises(PlanError, match=r"AVG cannot be had with privacy.*COUNT, SUM, VAR_SAMP"):
@@ -214,13 +214,13 @@ def worth(node: Any, value: int) -> int:
 @given(VALUES)
 def test_without_noise_an_estimate_is_the_answer(function: str, values: list[int]) -> None:
     output = plan(f"SELECT {function}(fare) FROM flights").query.select[0]
-    statistic, argument = output.statistic, output.argument
-    measures = statistic.private_measures(function, argument)
+    statistic, arguments = output.statistic, output.arguments
+    measures = statistic.private_measures(function, arguments)
     for measure in measures:
         assert all(abs(worth(measure.expression, v)) <= max(abs(measure.expression.lower), measure.expression.upper) for v in values
                    if measure.kind == "sum")  # fmt: skip
-    exact = statistic.finish(function, argument, totals(statistic.measures(function, argument), values))
-    estimate = statistic.estimate(function, argument, [Noisy(total, 0, 0.0) for total in totals(measures, values)])
+    exact = statistic.finish(function, arguments, totals(statistic.measures(function, arguments), values))
+    estimate = statistic.estimate(function, arguments, [Noisy(total, 0, 0.0) for total in totals(measures, values)])
     assert estimate.value == exact
     assert estimate.standard_error == 0
 
@@ -229,8 +229,8 @@ def test_noise_can_leave_nothing_to_say() -> None:
     for function in ("AVG", "VAR_SAMP", "STDDEV_POP"):
         output = plan(f"SELECT {function}(fare) FROM flights").query.select[0]
         opened = [Noisy(value, 1, 5.0) for value in (-3, 900, 900)]
-        measures = output.statistic.private_measures(function, output.argument)
-        estimate = output.statistic.estimate(function, output.argument, opened[: len(measures)])
+        measures = output.statistic.private_measures(function, output.arguments)
+        estimate = output.statistic.estimate(function, output.arguments, opened[: len(measures)])
         assert (estimate.value, estimate.standard_error) == (None, None)
 
 
@@ -241,7 +241,7 @@ def test_standard_errors_are_those_of_the_noise(function: str) -> None:
     output = plan(f"SELECT {function}(fare) FROM flights", max_rows=100_000).query.select[0]
     generator = np.random.default_rng(7)
     values = generator.integers(60_000, 99_999, 3_000).tolist()
-    measures = output.statistic.private_measures(function, output.argument)
+    measures = output.statistic.private_measures(function, output.arguments)
     exact = totals(measures, values)
     deviations = [40.0, 40 * 100_499, 40 * 100_499**2][: len(measures)]
     drawn, said = [], []
@@ -250,7 +250,7 @@ def test_standard_errors_are_those_of_the_noise(function: str) -> None:
             Noisy(total + round(generator.normal() * deviation), 0, deviation)
             for total, deviation in zip(exact, deviations, strict=True)
         ]
-        estimate = output.statistic.estimate(function, output.argument, noisy)
+        estimate = output.statistic.estimate(function, output.arguments, noisy)
         drawn.append(estimate.value)
         said.append(estimate.standard_error)
     assert np.std(drawn) == pytest.approx(np.mean(said), rel=0.1)
@@ -432,8 +432,13 @@ def test_expected_errors_are_known_before() -> None:
     assert [row[:2] for row in expected_errors(plan("SELECT HISTOGRAM(delay, 0, 100, 2) FROM flights"))] == [("count", "in every bin")]
 
 
-def test_every_statistic_can_be_had_with_privacy() -> None:
-    assert all(isinstance(statistic, PrivateStatistic) for statistic in BY_NAME.values())
+def test_every_statistic_of_one_argument_can_be_had_with_privacy() -> None:
+    for name, statistic in BY_NAME.items():
+        assert isinstance(statistic, PrivateStatistic) == (2 not in statistic.takes)
+        if 2 in statistic.takes:
+            message = rf"{name} cannot be had with privacy: there is no estimate of it from totals with noise. With privacy there are COUNT, SUM.*POP$"
+            with pytest.raises(PlanError, match=message):
+                plan(f"SELECT COUNT(*), {name}(fare, delay) FROM flights")
 
 
 # --- real data --------------------------------------------------------------------------------------------------------

@@ -84,11 +84,11 @@ ps = st.sampled_from([Fraction(0), Fraction(1), Fraction(1, 2)]) | st.fractions(
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=30), ps)
 def test_the_reference_is_the_linear_quantile(values, p):
     x = number(-50, 50, 1)
-    exact = Quantile(p).reference("QUANTILE_CONT", x, [*values, None])
+    exact = Quantile(p).reference("QUANTILE_CONT", (x,), [(value,) for value in [*values, None]])
     assert float(exact) == pytest.approx(float(np.quantile(np.array(values) / 10, float(p))), abs=1e-9)
     if p == Fraction(1, 2):
         assert exact == python_statistics.median([Fraction(value, 10) for value in values])
-    assert Quantile(p).reference("MEDIAN", x, [None]) is None
+    assert Quantile(p).reference("MEDIAN", (x,), [(None,)]) is None
 
 
 @st.composite
@@ -108,7 +108,7 @@ def test_without_noise_the_answer_is_within_its_error_bound_of_the_exact_one(dra
     tree = tree_of(x, 1)
     leaves = leaf_counts(tree, values)
     got = read(tree, leaves.astype(float), np.zeros(tree.leaves + 1), p)
-    exact = Quantile(p).reference("QUANTILE_CONT", x, values)
+    exact = Quantile(p).reference("QUANTILE_CONT", (x,), [(value,) for value in values])
     assert abs(Fraction(got.value) - exact) <= Fraction(tree.error_bound)
     if tree.values == 1 and abs(x.upper) < 10**6:
         assert got.value == pytest.approx(float(exact), abs=1e-6)
@@ -422,8 +422,8 @@ def test_groups_for_which_the_intervals_would_be_too_coarse_are_refused():
 def test_the_sql_of_quantiles():
     median, high, last = parsed("MEDIAN(2 * delay), QUANTILE_CONT(2 * delay, 0.90) AS high, quantile_cont(2 * delay, 1) FROM flights").select
     double = Arithmetic("*", Number(2), Reference("flights", DELAY))
-    assert (median.name, median.function, median.argument, median.statistic) == ("median(2 * delay)", "MEDIAN", double, Quantile(Fraction(1, 2)))
-    assert (high.name, high.function, high.argument, high.statistic) == ("high", "QUANTILE_CONT", double, Quantile(Fraction(9, 10)))
+    assert (median.name, median.function, median.arguments, median.statistic) == ("median(2 * delay)", "MEDIAN", (double,), Quantile(Fraction(1, 2)))
+    assert (high.name, high.function, high.arguments, high.statistic) == ("high", "QUANTILE_CONT", (double,), Quantile(Fraction(9, 10)))
     assert (last.name, last.statistic) == ("quantile_cont(2 * delay, 1)", Quantile(Fraction(1)))
 
 

@@ -128,7 +128,7 @@ def _compare(
         status.update(f"{query}: the same on the pooled data")
         pooled = pooled_answer(spec.plans[query].query, sources)
     difference = differences(result["rows"], pooled)
-    within = all(d <= bound for d, bound in zip(difference, result["error_bound"], strict=True))
+    within = all(bound is None or d <= bound for d, bound in zip(difference, result["error_bound"], strict=True))
     return result, {
         "pooled": [[_plain(value) for value in row] for row in pooled],
         "difference": difference,
@@ -155,5 +155,5 @@ def _print(result: dict[str, Any], differ: dict[str, Any], say: Console) -> None
     say.print(table)
     for column, difference, bound in zip(result["columns"], differ["difference"], result["error_bound"], strict=True):
         if column in answers:
-            say.print(f"{column}: greatest difference {difference:g}, stated bound {bound:g}")
+            say.print(f"{column}: greatest difference {difference:g}, stated bound {'none' if bound is None else f'{bound:g}'}")
     print_disclosed(result, say)

@@ -125,7 +125,7 @@ def _sql() -> Iterator[str]:
     yield from ("| aggregate | what the receivers learn | over no values |", "|---|---|---|")
     for statistic in ALL:
         for name in statistic.names:
-            forms = [f"`{name}(x)`", *([f"`{name}(*)`"] if statistic.takes_star else [])]
+            forms = [f"`{name}({_ARGUMENTS[count]})`" for count in sorted(statistic.takes, reverse=True)]
             yield f"| {', '.join(forms)} | {statistic.discloses} | {_over_nothing(statistic, name)} |"
     yield f"| `{quantile.MIN}(x)`, `{quantile.MAX}(x)`, `{quantile.DISCRETE}(x, p)` | the value, which is that of a row | NULL |"
     yield f"| `{quantile.MEDIAN}(x)`, `{quantile.QUANTILE}(x, p)` | the two neighbouring values, each of a row, and how far between them it lies | NULL |"
@@ -135,7 +135,16 @@ def _sql() -> Iterator[str]:
         discloses = across.Across(name, across.Figure("COUNT", None), quarter).discloses
         yield f"| `{name}(SUM(x))`, of {', '.join(across.FIGURES)} | {discloses} | the figure is 0; nobody can answer of an AVG |"
     yield f"| `{histogram.NAME}(x, lower, upper, bins)` | the count of each bin | 0 |"
-    yield from ("", "`VAR_SAMP` and `STDDEV_SAMP` are NULL over a single value, too.")
+    yield from ("", *(
+        "`VAR_SAMP` and `STDDEV_SAMP` are NULL over a single value, too.",
+        "",
+        "Aggregates of (y, x) take the rows in which neither is NULL, of one table, and are exact alone: with `privacy` there are none. NULL is what is "
+        "undefined: `COVAR_SAMP` over a single row, the regressions where x is constant, `CORR` where x or y is (DuckDB says NaN for some of these). "
+        "Where y is constant, and x is not, `REGR_R2` is 1.",
+        "",
+        "Where a column hardly varies, rounding floats to their `step` can change `CORR` and `REGR_R2` to any other value, and of x `REGR_SLOPE` and "
+        "`REGR_INTERCEPT` by any amount; so with floats the `error_bound` of the first two is 2 and 1, and with a float x that of the others is null.",
+    ))  # fmt: skip
     yield from ("", *(
         f"`{histogram.NAME}` stands alone in its SELECT, and gives the columns {', '.join(f'`{c}`' for c in histogram.COLUMNS)}: a row a bin "
         "(`[a, b)`, the last one closed), and a first and a last row for what lies outside. NULLs are not counted.",
@@ -160,8 +169,11 @@ def _sql() -> Iterator[str]:
     yield ""
 
 
+_ARGUMENTS = ("*", "x", "y, x")
+
+
 def _over_nothing(statistic: Statistic, name: str) -> str:
-    answer = statistic.reference(name, Number(0), [])
+    answer = statistic.reference(name, (Number(0),) * max(statistic.takes), [])
     return "NULL" if answer is None else str(answer)
 
 

@@ -193,8 +193,7 @@ def _grouped(connection: duckdb.DuckDBPyConnection, query: Query, source: TableS
     statistics = [output for output in query.select if isinstance(output, StatisticOutput)]
     arguments: list[Node] = []
     for output in statistics:
-        if output.argument is not None and output.argument not in arguments:
-            arguments.append(output.argument)
+        arguments += [argument for argument in dict.fromkeys(output.arguments) if argument not in arguments]
     values, keys = _fetch(connection, query, arguments, source)
     count = len(values[0])
     groups: dict[tuple[KeyValue, ...], list[int]] = {}
@@ -213,14 +212,10 @@ def _grouped(connection: duckdb.DuckDBPyConnection, query: Query, source: TableS
         line: list[PooledValue] = []
         for selected in query.select:
             if isinstance(selected, StatisticOutput):
-                argument = selected.argument
-                if argument is None:
-                    taken: list[int | None] = [1] * len(rows)
-                else:
-                    column = values[arguments.index(argument)]
-                    taken = [column[row] for row in rows]
+                columns = [values[arguments.index(argument)] for argument in selected.arguments]
+                taken = [tuple(column[row] for column in columns) for row in rows]
                 assert not isinstance(selected.statistic, Across)  # which is about companies, and not about rows
-                line.append(selected.statistic.reference(selected.function, argument, taken))
+                line.append(selected.statistic.reference(selected.function, selected.arguments, taken))
             else:
                 line.append(of_key[selected.key])
         answer.append(tuple(line))

@@ -43,8 +43,8 @@ def objection(plan: Plan, earlier: Iterable[ExactRelease], allowed: Collection[s
     officer lets differ."""
     if plan.query.name in allowed:
         return ""
-    if _cases(plan):
-        return f"{plan.query.name} has CASE, by which a total can be that of single rows"
+    for case in _cases(plan):
+        return f"{plan.query.name} has {case}, by which a total can be that of single rows: choose rows with WHERE"
     if plan.products:
         return f"{plan.query.name} is a join, by which the owner of the other table can choose single rows"
     mine = json.loads(predicate(plan))

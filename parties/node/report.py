@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def report(
     seconds: Mapping[str, float],
     from_stock: int | None = None,
 ) -> dict[str, Any]:
-    """JSON-ready. Decimals become strings with all digits; bytes are the payload this node handed to its channels. What is
+    """JSON-ready. Decimals become strings with all digits, an error without a bound null; bytes are the payload this node handed to its channels. What is
     declared is the cost where nothing comes from the stock; `from_stock` triples did, None where there can be none."""
     table = answer(plan, opened)
     return {
@@ -36,7 +37,7 @@ def report(
         "columns": list(table.columns),
         "group_by": [output.name for output in plan.query.select if isinstance(output, KeyOutput)],
         "rows": [[_plain(value) for value in row] for row in table.rows],
-        "error_bound": list(table.error_bound),
+        "error_bound": [bound if isfinite(bound) else None for bound in table.error_bound],
         "adjusted": [
             {"what": str(item), "kind": item.what, "columns": [column.name for column in item.columns], "count": count}
             for item, [count] in zip(plan.adjustments, opened[len(plan.opened) : len(plan.opened) + len(plan.adjustments)], strict=True)

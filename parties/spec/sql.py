@@ -59,6 +59,12 @@ NAMES: dict[type[exp.Expr], str] = {
     exp.Stddev: "STDDEV_SAMP",
     exp.StddevSamp: "STDDEV_SAMP",
     exp.StddevPop: "STDDEV_POP",
+    exp.CovarSamp: "COVAR_SAMP",
+    exp.CovarPop: "COVAR_POP",
+    exp.Corr: "CORR",
+    exp.RegrSlope: "REGR_SLOPE",
+    exp.RegrIntercept: "REGR_INTERCEPT",
+    exp.RegrR2: "REGR_R2",
     exp.Median: quantile.MEDIAN,
     exp.PercentileCont: quantile.QUANTILE,
     exp.PercentileDisc: quantile.DISCRETE,
@@ -250,6 +256,10 @@ class _Reader:
     def not_understood(self, error: ParseError) -> SqlProblem:
         first = error.errors[0] if error.errors else {}
         message = str(first.get("description"))
+        offset = len(str(first.get("start_context") or ""))
+        for kind, name in NAMES.items():
+            if f"missing for {kind}" in message and name in BY_NAME and 2 in BY_NAME[name].takes:
+                return self.at(offset, _takes(name))
         if message.startswith("Maximum number of AST nodes"):
             return SqlProblem("nested too deeply", 1, 1)
         if message.startswith("Required keyword"):
@@ -257,7 +267,6 @@ class _Reader:
         elif message == "Invalid expression / Unexpected token":
             message = f"unexpected {first['highlight'][:60]}"
         message = re.sub(r",? but got <Token.*", "", message)
-        offset = len(str(first.get("start_context") or ""))
         return self.at(offset, f"not understood: {message[:1].lower()}{message[1:]}")
 
     def tables(self, select: exp.Select) -> tuple[Table, ...]:
@@ -410,26 +419,27 @@ class _Reader:
         return NAMES.get(type(node))
 
     def aggregate(self, item: exp.Expr, function: str, alias: str) -> StatisticOutput:
-        self.only(item, "this", "big_int", "expressions")
+        self.only(item, "this", "expression", "big_int", "expressions")
         statistic = BY_NAME[function]
-        arguments = list(item.expressions) if isinstance(item, exp.Anonymous) else [item.this, *item.expressions]
-        if len(arguments) != 1 or arguments[0] is None:
-            self.fail(item, f"{function} takes one argument")
+        parts = list(item.expressions) if isinstance(item, exp.Anonymous) else [item.this, item.args.get("expression"), *item.expressions]
+        nodes = [part for part in parts if part is not None]
+        is_star = len(nodes) == 1 and isinstance(nodes[0], exp.Star)
+        if is_star and 0 not in statistic.takes and 1 in statistic.takes:
+            self.fail(item, f"{function}(*) is nothing: name a column")
+        if (0 if is_star else len(nodes) or -1) not in statistic.takes:
+            self.fail(item, _takes(function))
         if self.shared is not None and function not in IN_JOIN:
             self.fail(item, f"{function} is not supported in a join yet: {', '.join(IN_JOIN)} are")
-        argument = None
-        if not isinstance(arguments[0], exp.Star):
-            argument = self.row(arguments[0])
-            if self.shared is not None and function == "COUNT":
-                self.fail(item, "in a join only COUNT(*) counts: exclude NULLs with WHERE x IS NOT NULL")
-            if function != "COUNT":
-                self.check_number(arguments[0], argument, function)
-        elif not statistic.takes_star:
-            self.fail(item, f"{function}(*) is nothing: name a column")
-        elif any(arguments[0].args.values()):
-            self.fail(arguments[0], NODE_HINTS[exp.Star])
-        text = "*" if argument is None else argument
-        return StatisticOutput(alias or f"{function.lower()}({text})", statistic, function, argument)
+        if is_star and any(nodes[0].args.values()):
+            self.fail(nodes[0], NODE_HINTS[exp.Star])
+        arguments = () if is_star else tuple(map(self.row, nodes))
+        if self.shared is not None and function == "COUNT" and arguments:
+            self.fail(item, "in a join only COUNT(*) counts: exclude NULLs with WHERE x IS NOT NULL")
+        if function != "COUNT":
+            for node, argument in zip(nodes, arguments, strict=True):
+                self.check_number(node, argument, function)
+        output = StatisticOutput(alias, statistic, function, arguments)
+        return output if alias else replace(output, name=f"{function.lower()}({output.text})")
 
     def check_number(self, node: exp.Expr, argument: Node, function: str) -> None:
         if argument.type != "number":
@@ -453,7 +463,7 @@ class _Reader:
             if number is None or number.value > 10**number.scale:
                 self.fail(item, f"write {function}(x, p), p a number from 0 to 1, such as {function}(delay, 0.9)")
             name, p = f"{function.lower()}({argument}, {number})", Fraction(number.value, 10**number.scale)
-        return StatisticOutput(alias or name, quantile.Quantile(p), function, argument)
+        return StatisticOutput(alias or name, quantile.Quantile(p), function, (argument,))
 
     def across(self, item: exp.Expr, function: str, alias: str) -> StatisticOutput:
         """Of QUARTILES_ACROSS the first."""
@@ -467,8 +477,8 @@ class _Reader:
             self.fail(item, f"{function} is not supported in a join: {', '.join(IN_JOIN)} are")
         figure = self.aggregate(inner, name, "")
         quarter = {across.RANK: 0, across.MEDIAN: 2, across.QUARTILES: 1}[function]
-        of = across.Across(function, across.Figure(name, figure.argument), quarter)
-        return StatisticOutput(alias or f"{function.lower()}({figure.name})", of, function, figure.argument)
+        of = across.Across(function, across.Figure(name, *figure.arguments), quarter)
+        return StatisticOutput(alias or f"{function.lower()}({figure.name})", of, function, figure.arguments)
 
     def histogram(self, item: exp.Expr) -> Bin:
         self.only(item, "this", "expressions")
@@ -661,6 +671,11 @@ def _columns(output: KeyOutput | StatisticOutput) -> Iterator[KeyOutput | Statis
             yield replace(output, name=f"{output.name}_{quarter}", statistic=replace(output.statistic, quarter=quarter))
     else:
         yield output
+
+
+def _takes(function: str) -> str:
+    two = 2 in BY_NAME[function].takes
+    return f"{function} takes two arguments: write {function}(y, x)" if two else f"{function} takes one argument"
 
 
 def _many(count: int) -> str:

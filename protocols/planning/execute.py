@@ -240,7 +240,7 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                 row_errors.append(fitted[output][cell].standard_error)
             elif plan.noise:
                 assert isinstance(output.statistic, PrivateStatistic)  # else it would not have been planned
-                estimate = output.statistic.estimate(output.function, output.argument, [noisy[k][cell] for k in places])
+                estimate = output.statistic.estimate(output.function, output.arguments, [noisy[k][cell] for k in places])
                 row.append(estimate.value)
                 row_errors.append(estimate.standard_error)
             else:
@@ -249,7 +249,7 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                     row.append(output.statistic.finish(opened[places[0]][cell]))
                     continue
                 values = [opened[place][cell] for place in places]
-                row.append(output.statistic.finish(output.function, output.argument, values))
+                row.append(output.statistic.finish(output.function, output.arguments, values))
         rows.append(tuple(row))
         errors.append(tuple(row_errors))
     return Answer(
@@ -276,7 +276,7 @@ def _error_bound(plan: Plan, output: KeyOutput | StatisticOutput) -> float:
         return plan.tree.error_bound if plan.tree is not None else 0
     if isinstance(output.statistic, Across):
         return output.statistic.error_bound(plan.tasks[0].table.max_rows)
-    return output.statistic.error_bound(output.function, output.argument, plan.rows) + _rounded(plan)
+    return output.statistic.error_bound(output.function, output.arguments, plan.rows) + _rounded(plan)
 
 
 def _rounded(plan: Plan) -> float:

@@ -182,7 +182,7 @@ def _error(output: StatisticOutput, deviations: Sequence[float], rows: int) -> f
     """The standard error of an estimate from `rows` rows in the middle of the bounds, of totals with such noise."""
     assert isinstance(output.statistic, PrivateStatistic)
     totals = [Noisy(rows if place == 0 else 0, 0, deviation) for place, deviation in enumerate(deviations)]
-    error = output.statistic.estimate(output.function, output.argument, totals).standard_error
+    error = output.statistic.estimate(output.function, output.arguments, totals).standard_error
     return math.nan if error is None else error
 
 
@@ -224,16 +224,10 @@ def said_by_statistics(plan: Plan) -> list[str]:
     """What the receivers learn of each selected statistic, beyond the answer."""
     outputs = [output for output in plan.query.select if isinstance(output, StatisticOutput)]
     return [
-        f"{output.name}: {output.function}({_argument(output)}) gives the receivers "
+        f"{output.name}: {output.function}({output.statistic.figure if isinstance(output.statistic, Across) else output.text}) gives the receivers "
         f"{plan.search.discloses(output) if plan.search and isinstance(output.statistic, Quantile) else output.statistic.discloses}"
         for output in outputs
     ]
-
-
-def _argument(output: StatisticOutput) -> str:
-    if isinstance(output.statistic, Across):
-        return str(output.statistic.figure)
-    return "*" if output.argument is None else str(output.argument)
 
 
 def steps(plan: Plan) -> list[str]:

@@ -27,6 +27,7 @@ from protocols.expression import (
     Reference,
     aligned,
     magnitude,
+    without_tests,
 )
 from protocols.gadgets import multiply_cost, reveal_cost, share_cost
 from protocols.planning.privacy import Noise, Privacy, Sensitivity, plan_noise
@@ -401,17 +402,17 @@ def _use(output: KeyOutput | StatisticOutput) -> tuple[str, str]:
     if isinstance(output, KeyOutput):
         return "", f"{output.key.table}.{output.key}"
     if isinstance(output.statistic, Quantile):
-        return output.function, f"{output.argument}, {output.statistic.p}"
+        return output.function, f"{output.text}, {output.statistic.p}"
     if isinstance(output.statistic, Across):
         return output.function, f"{output.statistic.figure}, {output.statistic.quarter}"
-    return output.function, str(output.argument)
+    return output.function, output.text
 
 
 def _named(output: StatisticOutput) -> str:
     """The statistic with its argument, whatever the output is called."""
     assert isinstance(output.statistic, Quantile)
     p = f", {output.statistic.p}" if output.function in (QUANTILE, DISCRETE) else ""
-    return f"{output.function}({output.argument}{p})"
+    return f"{output.function}({output.text}{p})"
 
 
 def plan_query(query: Query, security: Security) -> Plan:
@@ -569,13 +570,13 @@ def _measures(privacy: Privacy | None, output: StatisticOutput) -> tuple[Measure
     """The totals that an output is made of."""
     assert not isinstance(output.statistic, Quantile | Across)  # they are planned otherwise
     if privacy is None:
-        return output.statistic.measures(output.function, output.argument)
+        return output.statistic.measures(output.function, output.arguments)
     if not isinstance(output.statistic, PrivateStatistic):
         raise PlanError(
-            f"{output.function} cannot be had with privacy: how far one unit moves what it opens is not bounded. With privacy "
+            f"{output.function} cannot be had with privacy: there is no estimate of it from totals with noise. With privacy "
             f"there are {', '.join(name for name, statistic in BY_NAME.items() if isinstance(statistic, PrivateStatistic))}"
         )
-    return output.statistic.private_measures(output.function, output.argument)
+    return output.statistic.private_measures(output.function, output.arguments)
 
 
 def _tree(query: Query, groups: int, known: frozenset[Node]) -> Tree | None:
@@ -589,16 +590,15 @@ def _tree(query: Query, groups: int, known: frozenset[Node]) -> Tree | None:
             raise PlanError(
                 f"{output.function} cannot be had with privacy: it is the value of one row. With privacy there are {' and '.join(NAMES)}"
             )
-    name, x = quantiles[0].function, quantiles[0].argument
-    assert x is not None
+    name, (x,) = quantiles[0].function, quantiles[0].arguments
     if len(query.tables) > 1:
         raise PlanError(f"{name} is not supported in a join")
     counted = plain(Measure("count", x), known)
     for output in outputs:
         if output in quantiles:
-            if output.argument != x:
-                raise PlanError(f"has quantiles of {x} and of {output.argument}: write a query for each, which has a budget of its own")
-        elif output.function != "COUNT" or plain(Measure("count", output.argument), known) != counted:
+            if output.arguments != (x,):
+                raise PlanError(f"has quantiles of {x} and of {output.text}: write a query for each, which has a budget of its own")
+        elif output.function != "COUNT" or [plain(measure, known) for measure in _measures(query.privacy, output)] != [counted]:
             raise PlanError(
                 f"{output.name} has nothing in common with the counts that {name} is read from: beside quantiles of {x} there can "
                 f"be quantiles of it and COUNT({x}); write a query of its own, which has a budget of its own"
@@ -643,10 +643,11 @@ def _index(measures: list[Measure], measure: Measure) -> int:
 
 
 def plain(measure: Measure, known: frozenset[Node]) -> Measure:
-    """COUNT(x) of what cannot be NULL is COUNT(*): one value less to open."""
-    if measure.kind == "count" and measure.expression is not None and not measure.expression.nullable(known):
+    """COUNT(x) of what cannot be NULL is COUNT(*), and y where such an x is not NULL is y: one value less to open."""
+    expression = without_tests(measure.expression, known) if measure.expression is not None else None
+    if measure.kind == "count" and expression is not None and not expression.nullable(known):
         return Measure("count", None)
-    return measure
+    return Measure(measure.kind, expression)
 
 
 def _join_tasks(

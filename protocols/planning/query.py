@@ -6,7 +6,7 @@ from protocols.expression import Bin, Node, Reference, not_null
 from protocols.planning.privacy import Privacy
 from protocols.planning.rules import NO_RULES, Rules
 from protocols.statistics.across import Across
-from protocols.statistics.base import Statistic
+from protocols.statistics.base import Arguments, Statistic
 from protocols.statistics.quantile import Quantile
 from protocols.tables import Table
 
@@ -21,12 +21,17 @@ class KeyOutput:
 
 @dataclass(frozen=True)
 class StatisticOutput:
-    """A selected statistic: `function` is its SQL name, `argument` None for `*`."""
+    """A selected statistic: `function` is its SQL name; of `*` there are no `arguments`."""
 
     name: str
     statistic: Statistic | Quantile | Across
     function: str
-    argument: Node | None
+    arguments: Arguments
+
+    @property
+    def text(self) -> str:
+        """The arguments as they stand in SQL."""
+        return ", ".join(map(str, self.arguments)) or "*"
 
 
 @dataclass(frozen=True)

@@ -203,8 +203,7 @@ def search_of(outputs: Sequence[StatisticOutput], count: Callable[[Node], int]) 
     uses, fractions = [], []
     for output in outputs:
         if isinstance(output.statistic, Quantile):
-            assert output.argument is not None
-            of = _index(arguments, output.argument)
+            of = _index(arguments, *output.arguments)
             places = tuple(_index(ranks, rank) for rank in _ranks(of, output.function, output.statistic.p))
             uses.append((output.name, places))
             if len(places) == 2 and output.statistic.p != Fraction(1, 2) and places not in fractions:

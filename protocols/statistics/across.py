@@ -53,7 +53,7 @@ class Figure:
     """A COUNT, SUM or AVG (`function`) of a company's own rows; an integer at `scale`."""
 
     function: str
-    argument: Node | None
+    argument: Node | None = None
 
     def __str__(self) -> str:
         return f"{self.function}({'*' if self.argument is None else self.argument})"

@@ -3,13 +3,21 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Literal, Protocol, runtime_checkable
 
 from protocols.expression import Arithmetic, Node, Number
 
 Value = int | float | Decimal | str | bool | None
+
+Arguments = tuple[Node, ...]
+"""Of a statistic, numbers whose values are integers at their scales; none of them for `*`."""
+
+Row = tuple[int | None, ...]
+"""The values of a statistic's arguments in one row."""
+
+_DIGITS = Context(prec=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +60,34 @@ class Estimate:
 class Statistic(Protocol):
     """From rows at home to opened totals to the answer.
 
-    `names` are its SQL names; `takes_star` says whether `NAME(*)` is one. All methods get the SQL name in use and the
-    argument (None for *), a number whose values are integers at `argument.scale`.
+    `names` are its SQL names; `takes` lists how many arguments each of them can have, 0 for `NAME(*)`. All methods get the
+    SQL name in use and its arguments.
     """
 
     @property
     def names(self) -> tuple[str, ...]: ...
     @property
-    def takes_star(self) -> bool: ...
+    def takes(self) -> tuple[int, ...]: ...
     @property
     def discloses(self) -> str:
         """What the receivers learn, in words, beyond the answer itself."""
         ...
 
-    def measures(self, name: str, argument: Node | None) -> tuple[Measure, ...]:
+    def measures(self, name: str, arguments: Arguments) -> tuple[Measure, ...]:
         """What each company computes at home and what is opened: these totals, in this order."""
         ...
 
-    def finish(self, name: str, argument: Node | None, opened: Sequence[int]) -> Value:
+    def finish(self, name: str, arguments: Arguments, opened: Sequence[int]) -> Value:
         """The answer from the opened totals (integers at the scales of the measures' expressions)."""
         ...
 
-    def error_bound(self, name: str, argument: Node | None, rows: int) -> float:
+    def error_bound(self, name: str, arguments: Arguments, rows: int) -> float:
         """The greatest absolute difference between `finish` and the exact answer over at most `rows` rows, as they were
-        before floats were rounded (`argument.rounding`)."""
+        before floats were rounded (`rounding` of the arguments); infinite where there is none."""
         ...
 
-    def reference(self, name: str, argument: Node | None, values: Sequence[int | None]) -> Fraction | float | None:
-        """The answer from the pooled rows themselves (for *: a value a row), for tests and the demo: exact (integers
-        and their ratios), but for the one last rounding of a square root."""
+    def reference(self, name: str, arguments: Arguments, rows: Sequence[Row]) -> Fraction | float | None:
+        """The answer from the pooled rows themselves, for tests and the demo: exact (integers and their ratios), but for the one last rounding of a square root."""
         ...
 
 
@@ -88,11 +95,11 @@ class Statistic(Protocol):
 class PrivateStatistic(Statistic, Protocol):
     """One that can be had with noise: how far one unit moves its totals is bounded."""
 
-    def private_measures(self, name: str, argument: Node | None) -> tuple[Measure, ...]:
+    def private_measures(self, name: str, arguments: Arguments) -> tuple[Measure, ...]:
         """The totals that are opened with noise instead: those that one row moves least."""
         ...
 
-    def estimate(self, name: str, argument: Node | None, opened: Sequence[Noisy]) -> Estimate:
+    def estimate(self, name: str, arguments: Arguments, opened: Sequence[Noisy]) -> Estimate:
         """The answer from `private_measures` with noise. What follows from bounds of the spec may correct it: that costs
         no privacy."""
         ...
@@ -110,6 +117,21 @@ def centred(argument: Node) -> Node:
     the width of the bounds."""
     middle = Number(argument.lower + argument.upper, argument.scale)
     return Arithmetic("-", Arithmetic("*", Number(2), argument), middle)
+
+
+def middle(argument: Node) -> int:
+    """Of the bounds, rounded down."""
+    return (argument.lower + argument.upper) // 2
+
+
+def from_middle(argument: Node) -> Node:
+    """x - c, c the middle of the bounds: its squares and products stay small, and nothing is lost for data far from zero."""
+    return Arithmetic("-", argument, Number(middle(argument), argument.scale))
+
+
+def root(x: Fraction) -> float:
+    """The square root, rounded once, but for a rounding of 60 digits."""
+    return float(_DIGITS.sqrt(_DIGITS.divide(x.numerator, x.denominator)))
 
 
 def half_ulp(largest: Fraction | int) -> float:

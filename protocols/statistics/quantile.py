@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mpc.algebra import Array
 from protocols.expression import Leaf, Node, Reference, largest
-from protocols.statistics.base import Estimate, half_ulp, upwards
+from protocols.statistics.base import Arguments, Estimate, Row, half_ulp, upwards
 
 Floats = NDArray[np.float64]
 
@@ -43,10 +43,10 @@ class Quantile:
     p: Fraction
     discloses = "the number of values in each of many intervals, with noise: how they are distributed as a whole"
 
-    def reference(self, name: str, argument: Node | None, values: Sequence[int | None]) -> Fraction | None:
+    def reference(self, name: str, arguments: Arguments, rows: Sequence[Row]) -> Fraction | None:
         """The answer from the pooled rows themselves, for tests and the demo."""
-        assert argument is not None
-        present = sorted(value for value in values if value is not None)
+        (argument,) = arguments
+        present = sorted(value for (value,) in rows if value is not None)
         if not present:
             return None
         if name == DISCRETE:

@@ -3,34 +3,34 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
-from protocols.expression import Node
-from protocols.statistics.base import Estimate, Measure, Noisy, Value, decimal, upwards
+from protocols.statistics.base import Arguments, Estimate, Measure, Noisy, Row, Value, decimal, upwards
 
 
 class Sum:
     names = ("SUM",)
-    takes_star = False
+    takes = (1,)
     discloses = "the sum"
 
-    def measures(self, name: str, argument: Node | None) -> tuple[Measure, ...]:
+    def measures(self, name: str, arguments: Arguments) -> tuple[Measure, ...]:
+        (argument,) = arguments
         return (Measure("sum", argument),)
 
-    def finish(self, name: str, argument: Node | None, opened: Sequence[int]) -> Value:
-        assert argument is not None
+    def finish(self, name: str, arguments: Arguments, opened: Sequence[int]) -> Value:
+        (argument,) = arguments
         return decimal(opened[0], argument.scale)
 
-    def private_measures(self, name: str, argument: Node | None) -> tuple[Measure, ...]:
-        return self.measures(name, argument)
+    def private_measures(self, name: str, arguments: Arguments) -> tuple[Measure, ...]:
+        return self.measures(name, arguments)
 
-    def estimate(self, name: str, argument: Node | None, opened: Sequence[Noisy]) -> Estimate:
-        assert argument is not None
+    def estimate(self, name: str, arguments: Arguments, opened: Sequence[Noisy]) -> Estimate:
+        (argument,) = arguments
         (total,) = opened
         return Estimate(decimal(total.value, argument.scale + total.digits), total.deviation / 10**argument.scale)
 
-    def error_bound(self, name: str, argument: Node | None, rows: int) -> float:
-        assert argument is not None
+    def error_bound(self, name: str, arguments: Arguments, rows: int) -> float:
+        (argument,) = arguments
         return upwards(rows * argument.rounding)
 
-    def reference(self, name: str, argument: Node | None, values: Sequence[int | None]) -> Fraction | float | None:
-        assert argument is not None
-        return Fraction(sum(value for value in values if value is not None), 10**argument.scale)
+    def reference(self, name: str, arguments: Arguments, rows: Sequence[Row]) -> Fraction | float | None:
+        (argument,) = arguments
+        return Fraction(sum(value for (value,) in rows if value is not None), 10**argument.scale)
