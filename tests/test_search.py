@@ -366,7 +366,8 @@ def test_disclosures_say_all_of_it():
     plan = planned("QUANTILE_CONT(x, 0.3) AS q, MIN(x) AS l FROM t", table())
     said = [(item.what, item.cells, item.implied) for item in plan.disclosures]
     assert said[0] == (
-        "QUANTILE_CONT(x, 3/10): the two neighbouring values, each of a row, between which it lies, and how far between them", 3, False
+        "QUANTILE_CONT(x, 3/10): the two neighbouring values, each of a row, between which it lies; where they differ, how far between them, "
+        "which gives the number of values modulo 10 (all of it, where there are fewer)", 3, False
     )  # fmt: skip
     assert said[1] == ("MIN(x): the value, which is that of a row", 1, False)
     assert said[2][0].startswith("whether there is any value of x, and in each of 2 steps")
@@ -523,3 +524,12 @@ def test_among_processes(tmp_path, scheme):
 
 def test_schemes_are_those_of_the_matrix():
     assert schemes("additive", 3, 2)[0].algebra.element_bytes == 8
+
+
+def test_what_the_fraction_says_of_the_number_of_values_is_disclosed():
+    """a (N - 1) modulo b is opened, and a and b have no common factor."""
+    (text,) = [line for line in said_by_statistics(planned("QUANTILE_CONT(x, 0.3) AS q FROM t", table())) if line.startswith("q:")]
+    assert "which gives the number of values modulo 10 (all of it, where there are fewer)" in text
+    (text,) = [line for line in said_by_statistics(planned("MEDIAN(x) AS m FROM t", table())) if line.startswith("m:")]
+    assert text.endswith("where they differ, that the number of values is even")
+    assert not any("modulo" in line for line in said_by_statistics(planned("MAX(x) AS m FROM t", table())))

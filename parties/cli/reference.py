@@ -128,7 +128,7 @@ def _sql() -> Iterator[str]:
             forms = [f"`{name}({_ARGUMENTS[count]})`" for count in sorted(statistic.takes, reverse=True)]
             yield f"| {', '.join(forms)} | {statistic.discloses} | {_over_nothing(statistic, name)} |"
     yield f"| `{quantile.MIN}(x)`, `{quantile.MAX}(x)`, `{quantile.DISCRETE}(x, p)` | the value, which is that of a row | NULL |"
-    yield f"| `{quantile.MEDIAN}(x)`, `{quantile.QUANTILE}(x, p)` | the two neighbouring values, each of a row, and how far between them it lies | NULL |"
+    yield f"| `{quantile.MEDIAN}(x)`, `{quantile.QUANTILE}(x, p)` | the two neighbouring values, each of a row; where they differ, how far between them it lies, which gives the number of values modulo the denominator of p | NULL |"
     yield f"| ... with `privacy` | {quantile.Quantile.discloses} | NULL, or noise |"
     for name in across.NAMES:
         quarter = 0 if name == across.RANK else 2

@@ -15,8 +15,8 @@ else. Where N = 0 no bit says anything but that: each is the sign of c, which is
 QUANTILE_CONT(x, a / b) with q = a (N - 1) / b lies between the values of rank floor(q) and ceil(q), counted from 0: the least t with
 C(t) > q, and with C(t) - 1 >= q. They are searched for side by side, and disclosed. Where they are one value, that is the answer.
 Where they differ, all values up to the lower one are those of rank floor(q) and below, so C(lower) - 1 = floor(q), and
-a (N - 1) - b (C(lower) - 1) is b times the fraction of q; that is opened, and says the fraction and no more. Where a / b is 1/2 it is
-known: the fraction is 1/2, or the neighbours were one.
+a (N - 1) - b (C(lower) - 1) is b times the fraction of q; that is opened. It is a (N - 1) modulo b, so it gives N modulo b, as the answer
+itself does, between its neighbours. Where a / b is 1/2 the fraction is known: it is 1/2, so N is even, or the neighbours were one.
 
 How many steps there are, and what is sent in each, follows from the bounds alone. With k comparisons in a step: the sharing of k counts (a round
 with Shamir shares), one `negative` of k and one `reveal_bits`; their masks and ANDs are requested for all steps at once.
@@ -182,9 +182,10 @@ class Search:
         places = dict(self.uses)[output.name]
         if len(places) == 1:
             return "the value, which is that of a row"
-        return "the two neighbouring values, each of a row, between which it lies" + (
-            ", and how far between them" if places in self.fractions else ""
-        )
+        said = "the two neighbouring values, each of a row, between which it lies; where they differ, "
+        if places not in self.fractions:
+            return said + "that the number of values is even"
+        return said + f"how far between them, which gives the number of values modulo {self.ranks[places[0]].b:,} (all of it, where there are fewer)"
 
 
 def _size(values: range) -> int:
