@@ -60,7 +60,7 @@ def run(plan, companies, triples="insecure", wrap=lambda me, channel: channel):
 def is_released(plan, cells):
     """`cells` are each company's rows of one cell."""
     rules, n = plan.query.rules, len(cells)
-    counts = [len(rows) for rows in cells]
+    counts = [sum(x is not None for _, x in rows) for rows in cells]
     taken = 1 if rules.against == "company" else min(plan.security.colluding, n - 1)
     sums = [[abs(sum(x for _, x in rows if x is not None)) for rows in cells]]
     return (
@@ -128,6 +128,18 @@ def test_exactly_at_the_bound(rules, counts, released):
     assert all(value == 0 for column in opened for value in column[1:])
 
 
+def test_rows_that_are_null_do_not_count():
+    plan = planned(Rules(2, 2))
+    assert run(plan, [[(0, None)] * 20, [(0, None)] * 20, [(0, 42)]])[0][0][0] == ("p", None, None)
+    with pytest.raises(PlanError, match="CASE chooses among the rows of a cell"):
+        planned(Rules(2), sql="SELECT SUM(CASE WHEN x = 3 THEN x ELSE 0 END) AS s FROM t")
+
+
+def test_a_variance_is_not_withheld_for_what_it_is_made_of():
+    plan = planned(Rules(maximum_share=Fraction(1, 2)), sql="SELECT VAR_POP(x) AS v FROM t")
+    assert run(plan, [[(0, 1)], [(0, 0)], [(0, 0)]])[0][0] == ((pytest.approx(2 / 9),),)
+
+
 def test_a_share_of_a_sum_counts_by_its_size():
     plan = planned(Rules(maximum_share=Fraction(1, 2)), 3)
     companies = [[(0, -40), (0, 0)], [(0, 20), (0, 0)], [(0, 19), (0, 0)]]
@@ -183,7 +195,11 @@ def test_what_is_said(tmp_path):
     said = "at least 10 rows without the rows of any companies that may collude, rows of at least 3 companies, no company with more than 0.8 of the rows, or of a sum"
     assert str(plan.query.rules) == said
     assert plan.disclosures[0].what == f"SUM(x) by g, where the cell has {said}"
-    assert plan.disclosures[2].what == f"whether the cell is released by g, where the cell has {said}"
+    assert plan.disclosures[2].what == "whether the cell is released by g"
+    assert plan.disclosures[3].implied
+    assert plan.disclosures[3].what.startswith("of a withheld cell, that it does not have")
+    assert [item.cells for item in plan.disclosures if "taking away" in item.what] == [6, 6, 6]
+    assert "0.9999999 of the rows" in str(Rules(maximum_share=Fraction("0.9999999")))
     assert any(step.startswith("withhold: ") for step in steps(plan))
     assert dict(plan.ranges)["what remains of the count, less the minimum"] == 3 * 1000 + 10
     assert planned(Rules(10)).digest != planned(Rules(11)).digest
@@ -268,7 +284,7 @@ def test_a_spec_with_rules_that_mean_nothing_says_where(tmp_path, rules, message
     assert message in problems(tmp_path, queries(**rules))
 
 
-TOTAL = '[queries.total]\nsql = "{}"\nreceivers = ["alpha"]\n{}'
+TOTAL = '[queries.total]\nsql = "{}"\nreceivers = ["alpha", "beta", "gamma"]\n{}'
 
 
 @pytest.mark.parametrize(
@@ -279,14 +295,18 @@ TOTAL = '[queries.total]\nsql = "{}"\nreceivers = ["alpha"]\n{}'
         ("SELECT g, COUNT(*) AS c FROM t GROUP BY g", "", True),
         ("SELECT g, COUNT(*) AS c FROM t GROUP BY g", "minimum_group = 3\n", False),
         ("SELECT g, COUNT(*) AS c FROM t GROUP BY g", "minimum_group = 2\n", True),
-        ("SELECT AVG(n) AS mean FROM t WHERE n > 3", "", False),
-        ("SELECT VAR_SAMP(n) AS v FROM t WHERE n > 3", "", False),
+        ("SELECT HISTOGRAM(n, 0, 10, 2) FROM t", "minimum_group = 3\n", True),
+        ("SELECT SUM(2 * n) AS s FROM t", "", True),
+        ("SELECT SUM(n) AS s FROM t WHERE g = 'p'", "", True),
+        ("SELECT SUM(n) AS s FROM t WHERE g = 'p'", "minimum_group = 3\n", False),
+        ("SELECT MAX(n) AS m FROM t", "", True),
+        ("SELECT RANK_OF_MINE(SUM(n)) AS r FROM t", "", False),
     ],
 )
 def test_a_total_that_gives_withheld_cells_away_is_refused(tmp_path, sql, more, is_refused):
     text = queries(minimum_group=3) + TOTAL.format(sql, more)
     if is_refused:
-        assert "queries.total: shows totals of the same rows as q, which withholds some of their parts" in problems(tmp_path, text)
+        assert "queries.total: is over the same table as q, with weaker rules or, of the same rows, other groups" in problems(tmp_path, text)
     else:
         load(Cluster(tmp_path, ("alpha", "beta", "gamma"), tables=TABLES, queries=text).spec)
 

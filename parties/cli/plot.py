@@ -24,10 +24,10 @@ def plot(result: dict[str, Any], file: Path) -> None:
         lower = [float(row[0]) for row in inner]
         width = [float(row[1]) - float(row[0]) for row in inner]
         reach = [row[2] for row in errors][1:-1]
-        axes.bar(lower, [float(row[2]) for row in inner], width, align="edge", edgecolor="white")
+        axes.bar(lower, [_height(row[2]) for row in inner], width, align="edge", edgecolor="white")
         if any(reach):
             middle = [start + size / 2 for start, size in zip(lower, width, strict=True)]
-            axes.errorbar(middle, [float(row[2]) for row in inner], reach, fmt="none", ecolor="black", capsize=2)
+            axes.errorbar(middle, [_height(row[2]) for row in inner], reach, fmt="none", ecolor="black", capsize=2)
         axes.set_ylabel("count")
         axes.set_title(f"{result['query']} ({text(rows[0][2])} below, {text(rows[-1][2])} above)")
     else:
@@ -38,7 +38,7 @@ def plot(result: dict[str, Any], file: Path) -> None:
         for panel, i in enumerate(numbers, 1):
             axes = figure.add_subplot(1, len(numbers), panel)
             reach = [row[i] for row in errors]
-            heights = [0 if row[i] is None else float(row[i]) for row in rows]
+            heights = [_height(row[i]) for row in rows]
             axes.bar(labels, heights, yerr=reach if any(reach) else None, capsize=2)
             axes.set_title(columns[i])
             if len(labels) > 12:
@@ -65,6 +65,11 @@ def plot_rehearsal(result: dict[str, Any], file: Path) -> None:
     figure.axes[-1].legend()
     figure.suptitle(f"{result['query']}, rehearsed")
     _save(figure, file)
+
+
+def _height(value: Any) -> float:
+    """Of a bar; none where there is no value."""
+    return math.nan if value is None else float(value)
 
 
 def _figures() -> Any:

@@ -306,14 +306,14 @@ class _Checker:
             return None
 
     def _totals(self, plans: Mapping[str, Plan]) -> None:
-        """What one query withholds must not follow from another one, which shows the same rows less finely."""
+        """What one query withholds must not follow from another one."""
         for name, plan in plans.items():
             for other in plans.values() if plan.query.rules else ():
                 if gives_away(plan, other):
                     self.say(
                         f"queries.{other.query.name}",
-                        f"shows totals of the same rows as {name}, which withholds some of their parts: what is withheld would follow from "
-                        f"the difference. Group both by the same columns and give them the same rules, or remove one",
+                        f"is over the same table as {name}, with weaker rules or, of the same rows, other groups: what {name} withholds could "
+                        "follow from it. Group both by the same columns and give them the same rules, or remove one",
                     )
 
     def _privacy(self, place: str, stanza: PrivacyStanza, query: Query) -> Privacy | None:

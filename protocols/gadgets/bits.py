@@ -71,18 +71,25 @@ def both_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) ->
 
 
 def all_of(ctx: Context, x: BitShare) -> BitShare:
-    """The AND over the first axis, whose parts fill whole words: (k, ...) to (...,). Discloses nothing. As many rounds as k has
-    halvings, upwards; as `both`, of k - 1 times the bits in all."""
-    count = x.shape[0]
-    width = words_of(prod(x.shape[1:]))
-    if prod(x.shape[1:]) % 64 and count > 1:
-        raise ProtocolError(f"bits of shape {x.shape} do not fill whole words along the first axis")
-    words = x.words
+    """The AND over the first axis: (k, ...) to (...,). Discloses nothing. As many rounds as k has halvings, upwards; as `both`, of
+    k - 1 times the bits in all."""
+    count, each = x.shape[0], prod(x.shape[1:])
+    width, words = words_of(each), _row_by_row(x, count, each)
     while count > 1:
         half, middle = count // 2, count // 2 * width
         joined = multiply(ctx.under(boolean(ctx.scheme)), words[:middle], words[middle : 2 * middle])
         words, count = concatenate([joined, words[2 * middle :]]), count - half
     return BitShare(words, x.shape[1:])
+
+
+def _row_by_row(x: BitShare, count: int, each: int) -> Share:
+    """The words of `count` rows of bits, where every row begins with a word of its own; local."""
+    if each % 64 == 0 or count == 1:
+        return x.words
+    bits = unpacked(x.words.data).reshape(-1)[: count * each].reshape(count, each)
+    padded = np.pad(bits, ((0, 0), (0, -each % 64)))
+    packed = np.packbits(padded, axis=-1, bitorder="little").reshape(-1).view("<u8").astype(np.uint64, copy=False)
+    return replace(x.words, data=packed)
 
 
 def all_of_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int, each: int) -> Cost:

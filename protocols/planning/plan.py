@@ -258,6 +258,7 @@ class Plan:
         suffix = f" by {', '.join(names.values())}" if names else ""
         if self.products:
             suffix += f" over {shared.name} joined with {owned.name}"
+        ungated = suffix
         if self.gate is not None:
             suffix += f", where the cell has {self.query.rules}"
         if self.noise:
@@ -266,7 +267,12 @@ class Plan:
             what = "the number of rows in each of {} intervals of " + f"{self.tree.argument}{suffix}"
             levels = zip(self.tree.sizes, self.sizes, strict=True)
             return tuple(Disclosure(what.format(f"{nodes:,}"), cells, receivers) for nodes, cells in levels)
-        listed = [Disclosure(f"{measure}{suffix}", self.cells, receivers) for measure in self.opened]
+        listed = [
+            Disclosure(f"{measure}{suffix if measure != Measure('released', None) else ungated}", self.cells, receivers) for measure in self.opened
+        ]
+        if self.gate is not None:
+            what = f"of a withheld cell, that it does not have {self.query.rules}: for who has many of its rows, how few the others have"
+            listed.append(Disclosure(what, self.cells, receivers, implied=True))
         if self.response is not None:  # what the guarantee is not about
             listed.append(Disclosure(f"the exact number of rows of {shared.name} that count", 1, receivers, implied=True))
             return (*listed, *self._without_own(1, "the same number"))
@@ -282,7 +288,7 @@ class Plan:
             what = f"all of this describes rows of {shared.holders[0]} alone"
             listed.append(Disclosure(what, self.values_opened, receivers, implied=True))
         elif not self.products and self.values_opened:
-            listed += self._without_own(self.values_opened)
+            listed += self._without_own(self.values_opened - (self.cells if self.gate is not None else 0))
         elif owned.owner in receivers:
             others = [name for name in shared.holders if name != owned.owner]
             listed.append(Disclosure(
@@ -439,28 +445,29 @@ def plan_query(query: Query, security: Security) -> Plan:
         weights = dict.fromkeys(range(len(opened)), 1)
     measures = list(opened)
     search = _search(query, lambda x: _index(measures, plain(Measure("count", x), known)))
+    if query.rules and search is not None:
+        raise PlanError(
+            f"release rules beside {', '.join(search.names)} are not supported: a search opens bits of single rows. Remove them, or select no such value"
+        )
     products: list[tuple[int, int]] = []
+    gated: list[Measure] = []
     if len(query.tables) == 2:
         tasks, products = _join_tasks(query, keys, opened, known)
     elif tree is not None:
         tasks = (HomeTask(query.tables[0], query.where, (*keys, Key(tree.leaf)), (opened[0],)),)
     else:
-        # the rules take the number of rows, whether it is opened or not
-        counted = measures if not query.rules or Measure("count", None) in measures else [*measures, Measure("count", None)]
+        gated = _counted(query, known) if query.rules else []
+        counted = [*measures, *(measure for measure in gated if measure not in measures)]
         ordered = search.arguments if search is not None else ()
         tasks = (HomeTask(query.tables[0], query.where, keys, tuple(counted), ordered=ordered),)
     noise: tuple[Noise | RandomisedResponse, ...] = ()
-    if query.rules and search is not None:
-        raise PlanError(
-            f"release rules beside {', '.join(search.names)} are not supported: a search opens bits of single rows. Remove them, or select no such value"
-        )
     if query.rules and query.privacy is not None:
         raise PlanError("release rules beside privacy are not supported: noise hides small groups by itself")
     if query.privacy is not None:
         tasks, noise = _private(query.privacy, security, tasks, products, [weights[k] for k in range(len(opened))])
     for task in tasks:
         _check_home(task)
-    gate = _gate(query, security, tasks[0]) if query.rules else None
+    gate = _gate(query, security, tasks[0], gated) if query.rules else None
     ranges = _ranges(tasks, products, opened)
     exact = ranges[-len(opened) :] if products else ranges[: len(tasks[0].measures)]
     ranges += _noisy_ranges(opened, noise, exact if tree is None else exact * len(opened))
@@ -486,20 +493,36 @@ def plan_query(query: Query, security: Security) -> Plan:
 def below(plan: Plan, floor: Rules) -> str:
     """By what the release rules of a query are weaker than `floor`, as a spec has it; empty where they are not, and where it opens no
     exact totals over groups of rows."""
-    return "" if plan.noise or plan.across else plan.query.rules.weaker(floor)
+    weaker = "" if plan.noise or plan.across else plan.query.rules.weaker(floor)
+    if weaker and (plan.products or plan.search is not None):
+        return f"{weaker}, and {'a join' if plan.products else 'a search for single values'} can have no such rules"
+    return weaker
 
 
 def gives_away(withholding: Plan, other: Plan) -> bool:
-    """Whether `other` shows totals of rows, grouped at most as finely, of which `withholding` withholds parts; or the same cells under
-    other rules."""
-    same_rows = other.query.tables == withholding.query.tables and set(other.query.where) == set(withholding.query.where)
-    if other is withholding or not same_rows or set(other.opened).isdisjoint(set(withholding.opened) - {Measure("released", None)}):
+    """Whether what `withholding` withholds may follow from `other`: an exact query over the same table whose rules are weaker, or
+    one of the same rows that has other cells or rules, whatever it measures."""
+    if other is withholding or other.noise or other.across or withholding.tasks[0].table not in other.query.tables:
         return False
+    if other.query.rules.weaker(withholding.query.rules):
+        return True
     theirs, mine = (frozenset(key.expression for key in plan.keys) for plan in (other, withholding))
-    return theirs < mine or (theirs == mine and other.query.rules != withholding.query.rules)
+    return set(other.query.where) == set(withholding.query.where) and (theirs != mine or other.query.rules != withholding.query.rules)
 
 
-def _gate(query: Query, security: Security, task: HomeTask) -> Gate:
+def _counted(query: Query, known: frozenset[Node]) -> list[Measure]:
+    """The numbers of rows that go into each output."""
+    counted: list[Measure] = []
+    for output in query.select:
+        if isinstance(output, StatisticOutput):
+            if any(isinstance(node, Case) for argument in output.arguments for node in argument.walk()):
+                raise PlanError(f"{output.name}: CASE chooses among the rows of a cell, which release rules do not see: write WHERE instead, or remove them")
+            counts = [measure for measure in _measures(None, output) if measure.kind == "count"]
+            _index(counted, plain(counts[0] if counts else Measure("count", *output.arguments), known))
+    return counted or [Measure("count", None)]
+
+
+def _gate(query: Query, security: Security, task: HomeTask, counted: Sequence[Measure]) -> Gate:
     """The release rules of a query, or a PlanError."""
     rules, companies = query.rules, len(task.table.holders)
     if len(query.tables) > 1:
@@ -515,8 +538,9 @@ def _gate(query: Query, security: Security, task: HomeTask) -> Gate:
     taken = min(security.colluding, companies - 1)
     if rules.against == "coalition" and comb(companies, taken) > COALITIONS:
         raise PlanError(f"there are {comb(companies, taken):,} coalitions of {taken} of {companies} companies, and rules are for at most {COALITIONS:,}")
-    sums = tuple(k for k, measure in enumerate(task.measures) if measure.kind == "sum")
-    gate = Gate(rules, companies, taken, task.measures.index(Measure("count", None)), sums)
+    summed = {Measure("sum", *output.arguments) for output in query.select if isinstance(output, StatisticOutput) and output.function in ("SUM", "AVG")}
+    sums = tuple(k for k, measure in enumerate(task.measures) if measure in summed)
+    gate = Gate(rules, companies, taken, tuple(map(task.measures.index, counted)), sums)
     compared = gate.conditions * task.cells
     if compared > LARGEST_COMPARED:
         raise PlanError(f"its rules take {compared:,} comparisons, and a query at most {LARGEST_COMPARED:,}: group by less, or select fewer sums")

@@ -7,7 +7,7 @@ one bit; opened are the bit, and bit times value.
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
 from math import comb
@@ -36,7 +36,6 @@ from protocols.gadgets import (
 LARGEST_GROUP = 1 << 40
 COALITIONS = 1_000
 """At most so many ways to choose the companies that are taken away."""
-WORD = 64
 
 Against = Literal["company", "coalition"]
 
@@ -45,7 +44,8 @@ Against = Literal["company", "coalition"]
 class Rules:
     """What a cell must meet to be released. `minimum_group`: of its count so many remain when any company (of a coalition:
     any `colluding` ones) takes its own away. `minimum_contributors`: so many companies have a row in it. `maximum_share`: no
-    company has more of its count, nor of the sum of the sizes of the companies' sums. A cell without rows meets none."""
+    company has more of its count, nor of the sum of the sizes of the companies' sums. A cell without rows meets none. Rows count whose
+    values go into the answer: where one of its arguments is NULL they do not."""
 
     minimum_group: int = 0
     minimum_contributors: int = 0
@@ -63,7 +63,7 @@ class Rules:
         if self.minimum_contributors:
             said.append(f"rows of at least {self.minimum_contributors} companies")
         if self.maximum_share < 1:
-            said.append(f"no company with more than {float(self.maximum_share):g} of the rows, or of a sum")
+            said.append(f"no company with more than {float(self.maximum_share)!r} of the rows, or of a sum")
         return ", ".join(said)
 
     def weaker(self, floor: "Rules") -> str:
@@ -74,7 +74,7 @@ class Rules:
             return 'against = "coalition"'
         if self.minimum_contributors < floor.minimum_contributors:
             return f"minimum_contributors = {floor.minimum_contributors} or more"
-        return f"maximum_share = {float(floor.maximum_share):g} or less" if self.maximum_share > floor.maximum_share else ""
+        return f"maximum_share = {float(floor.maximum_share)!r} or less" if self.maximum_share > floor.maximum_share else ""
 
 
 NO_RULES = Rules()
@@ -82,23 +82,23 @@ NO_RULES = Rules()
 
 @dataclass(frozen=True)
 class Gate:
-    """The rules of a query over `companies` companies. The home totals are counts of rows, number `count` among the measures, and
-    `sums`, the numbers of those measures that are sums."""
+    """The rules of a query over `companies` companies. `counts` are the numbers of those measures that are counts of the rows that go
+    into an answer, `sums` of those that are sums in it."""
 
     rules: Rules
     companies: int
     colluding: int
-    count: int
+    counts: tuple[int, ...]
     sums: tuple[int, ...]
 
     @property
     def extra(self) -> int:
         """Vectors that each company shares besides its totals: whether it has rows, and the sizes of its sums."""
-        return (self.rules.minimum_contributors > 0) + (len(self.sums) if self.rules.maximum_share < 1 else 0)
+        return len(self.counts) * (self.rules.minimum_contributors > 0) + (len(self.sums) if self.rules.maximum_share < 1 else 0)
 
     def of(self, totals: Sequence[Array]) -> list[Array]:
         """Those of one company, from its totals by measure."""
-        vectors = [(totals[self.count] > 0).astype(np.int64)] if self.rules.minimum_contributors else []
+        vectors = [(totals[k] > 0).astype(np.int64) for k in self.counts] if self.rules.minimum_contributors else []
         return vectors + ([abs(totals[k]) for k in self.sums] if self.rules.maximum_share < 1 else [])
 
     @property
@@ -109,43 +109,42 @@ class Gate:
     @property
     def conditions(self) -> int:
         """Comparisons a cell."""
-        rules, of_each = self.rules, self.companies * (1 + len(self.sums))
-        groups = comb(self.companies, self.taken) if rules.minimum_group else 1
-        return groups + (rules.minimum_contributors > 0) + (of_each if rules.maximum_share < 1 else 0)
+        rules, groups = self.rules, comb(self.companies, self.taken) if self.rules.minimum_group else 1
+        shares = self.companies * (len(self.counts) + len(self.sums)) if rules.maximum_share < 1 else 0
+        return len(self.counts) * (groups + (rules.minimum_contributors > 0)) + shares
 
     def ranges(self, largest: Sequence[int]) -> list[tuple[str, int]]:
         """The greatest magnitude of what is compared, given that of each company's totals by measure."""
         rules, n = self.rules, self.companies
-        found = [("what remains of the count, less the minimum", n * largest[self.count] + rules.minimum_group)]
+        found = [("what remains of the count, less the minimum", n * largest[k] + rules.minimum_group) for k in self.counts[:1]]
         if rules.maximum_share < 1:
             weight = rules.maximum_share.numerator * n + rules.maximum_share.denominator
-            found += [("what a company may have at most, less what it has", weight * largest[k]) for k in (self.count, *self.sums)]
+            found += [("what a company may have at most, less what it has", weight * largest[k]) for k in (*self.counts, *self.sums)]
         return found
 
     def passed(self, ctx: Context, totals: Mapping[PartyId, Sequence[Share]], extra: Mapping[PartyId, Sequence[Share]]) -> BitShare:
         """Whether each cell is released; `totals` and `extra` are the companies' vectors. Discloses nothing."""
         holders, rules = list(totals), self.rules
-        counts = {i: totals[i][self.count] for i in holders}
-        everything = reduce(add, counts.values())
+        counts = [{i: totals[i][k] for i in holders} for k in self.counts]
         must_not_be_negative = []
-        if rules.minimum_group:
-            for away in itertools.combinations(holders, self.taken):
-                must_not_be_negative.append(reduce(lambda left, i: left - counts[i], away, everything) - rules.minimum_group)
-        else:
-            must_not_be_negative.append(everything - 1)
-        if rules.minimum_contributors:
-            must_not_be_negative.append(reduce(add, (extra[i][0] for i in holders)) - rules.minimum_contributors)
+        for number, of in enumerate(counts):
+            everything = reduce(add, of.values())
+            if rules.minimum_group:
+                for away in itertools.combinations(holders, self.taken):
+                    must_not_be_negative.append(reduce(lambda left, i: left - of[i], away, everything) - rules.minimum_group)
+            else:
+                must_not_be_negative.append(everything - 1)
+            if rules.minimum_contributors:
+                must_not_be_negative.append(reduce(add, (extra[i][number] for i in holders)) - rules.minimum_contributors)
         if rules.maximum_share < 1:
-            first = int(rules.minimum_contributors > 0)
-            for sizes in (counts, *({i: extra[i][first + k] for i in holders} for k in range(len(self.sums)))):
+            first = len(counts) * (rules.minimum_contributors > 0)
+            for sizes in (*counts, *({i: extra[i][first + k] for i in holders} for k in range(len(self.sums)))):
                 total = reduce(add, sizes.values())
                 most, whole = rules.maximum_share.numerator, rules.maximum_share.denominator
                 must_not_be_negative += [most * total - whole * sizes[i] for i in holders]
-        (cells,) = everything.shape
-        padded = concatenate([part for x in must_not_be_negative for part in (x, _zeros(x, -cells % WORD))])
-        bits = ~negative(ctx, padded)
-        found = all_of(ctx, bits.reshape(len(must_not_be_negative), cells + -cells % WORD))
-        return BitShare(found.words, (cells,))
+        bits = ~negative(ctx, concatenate(must_not_be_negative))
+        (cells,) = must_not_be_negative[0].shape
+        return all_of(ctx, bits.reshape(len(must_not_be_negative), cells))
 
     def released(self, ctx: Context, passed: BitShare, values: Share) -> Share:
         """The bits as numbers, then `values`, cell by cell as often as there are measures, where they are 1, and else 0: flat."""
@@ -156,11 +155,7 @@ class Gate:
 
     def cost(self, scheme: Scheme, me: PartyId, source: Costed | None, cells: int, values: int) -> Cost:
         """What `passed` and `released` cost party `me`."""
-        padded = cells + -cells % WORD
-        cost = negative_cost(scheme, me, source, self.conditions * padded)
-        cost += all_of_cost(scheme, me, source, self.conditions, padded)
+        cost = negative_cost(scheme, me, source, self.conditions * cells)
+        cost += all_of_cost(scheme, me, source, self.conditions, cells)
         return cost + as_numbers_cost(scheme, me, source, cells) + multiply_cost(scheme, me, source, values)
 
-
-def _zeros(like: Share, count: int) -> Share:
-    return replace(like, data=np.zeros(count, like.data.dtype))
