@@ -112,7 +112,7 @@ PHASES = {
 
 
 AGREEING = r"at the agreement|has ended it"  # the latter where one dials a session that has failed already
-AT_WORK = r"at (the home query|step [0-9]+ \((share|triples|multiply|reveal)\))$"
+AT_WORK = r"at (the home query|step [0-9]+ \((share|triples|multiply|reveal)(, block [0-9]+)?\))$"
 
 
 class Nodes(Cluster):

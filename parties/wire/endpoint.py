@@ -258,6 +258,10 @@ class Endpoint:
                             invited(peer.name, invitation)
                 except (grpc.RpcError, ValueError):  # ValueError: the channel has been closed
                     pass
+                except Exception:
+                    if not ended.is_set() and not self._closed.is_set():
+                        raise
+                    # the ledger that is asked what it has seen is closed
                 ended.wait(0.2)
 
         def end() -> None:
