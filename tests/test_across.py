@@ -257,7 +257,7 @@ receivers = ["a", "b", "c", "d", "e"]
 """
 
 
-@pytest.mark.parametrize("scheme", ["additive", "shamir"])
+@pytest.mark.parametrize("scheme", ["additive", pytest.param("shamir", marks=pytest.mark.slow)])
 def test_nodes_answer_each_company_with_its_own_rank(tmp_path: Path, scheme: str) -> None:
     names = "abcde"
     with Cluster(tmp_path, names, scheme=scheme, colluding=2, tables=SPEC, queries=QUERIES) as cluster:

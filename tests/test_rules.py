@@ -311,7 +311,7 @@ def test_a_total_that_gives_withheld_cells_away_is_refused(tmp_path, sql, more, 
         load(Cluster(tmp_path, ("alpha", "beta", "gamma"), tables=TABLES, queries=text).spec)
 
 
-@pytest.mark.parametrize("scheme", ["additive", "shamir"])
+@pytest.mark.parametrize("scheme", ["additive", pytest.param("shamir", marks=pytest.mark.slow)])
 def test_nodes_withhold_and_refuse_what_is_below_their_floor(tmp_path: Path, scheme: str) -> None:
     with Cluster(tmp_path, ("alpha", "beta", "gamma"), scheme=scheme, colluding=1, tables=TABLES, queries=queries(minimum_group=3)) as cluster:
         for name, p, q in (("alpha", 3, 3), ("beta", 2, 3), ("gamma", 0, 0)):

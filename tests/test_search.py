@@ -506,7 +506,7 @@ receivers = ["alpha", "beta", "gamma"]
 """
 
 
-@pytest.mark.parametrize("scheme", ["additive", "shamir"])
+@pytest.mark.parametrize("scheme", ["additive", pytest.param("shamir", marks=pytest.mark.slow)])
 def test_among_processes(tmp_path, scheme):
     with Cluster(tmp_path, ["alpha", "beta", "gamma"], scheme=scheme, tables=TABLES, queries=QUERIES) as companies:
         for number, name in enumerate(companies.parties):
