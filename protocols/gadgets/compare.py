@@ -9,7 +9,7 @@ once, which is local, for the source has multiplied the bits of r; the fours are
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import reduce
+from dataclasses import replace
 from operator import add
 from typing import Any
 
@@ -176,17 +176,25 @@ def _in_fours(c: Array, r: Share, products: Share) -> list[Share]:
 
     With n the opposite of c, the product of r_j + n_j is 1 where all four are the same; and c is less if for some j, n_j r_j is 1,
     and r_k + n_k for all k above. Multiplied out, both are sums of products of bits of r, which come with r, times products of bits
-    of n, which are public. What the last four lacks is 0 in both."""
-    less, same = [], []
-    for start in range(0, len(c), 4):
-        n = ~c[start : start + 4]
-        subsets = range(1 << len(n))
-        secret = {1 << j: r[:, start + j] for j in range(len(n))}
-        secret |= {s: products[:, start // 4, k] for k, s in enumerate(PRODUCTS) if s in subsets}
-        public = [reduce(np.bitwise_and, (n[j] for j in range(len(n)) if s >> j & 1), np.full_like(n[0], _ALL)) for s in subsets]
-        everything = len(subsets) - 1
-        lowest = {s: s & -s for s in secret}
-        above = {s: everything & ~(2 * lowest[s] - 1) for s in secret}
-        less.append(reduce(add, (secret[s] * public[lowest[s] | above[s] & ~s] for s in secret)))
-        same.append(reduce(add, (secret[s] * public[everything & ~s] for s in secret)) + public[everything])
-    return less + same
+    of n, which are public. What the last four lacks is 0 in r, and 1 in n."""
+    length, words = c.shape
+    fours, lacking = -(-length // 4), -length % 4
+    bits, n = np.zeros((4 * fours, words), np.uint64), np.full((4 * fours, words), _ALL)
+    bits[:length], n[:length] = r.data[:, :length].T, ~c
+    secret, public = np.empty((16, fours, words), np.uint64), np.empty((16, fours, words), np.uint64)
+    public[0] = _ALL
+    for s in range(1, 16):
+        public[s] = public[s & (s - 1)] & n[(s & -s).bit_length() - 1 :: 4]
+    secret[0] = r.scheme.constant(public[0], r.party)
+    secret[[1, 2, 4, 8]] = bits.reshape(fours, 4, words).transpose(1, 0, 2)
+    secret[list(PRODUCTS)] = products.data[:, :fours].transpose(2, 1, 0)
+    if lacking:
+        secret[1 << (4 - lacking) :, -1] = 0
+    less, same, term = np.zeros_like(public[0]), secret[0] & public[15], np.empty_like(public[0])
+    for s in range(1, 16):
+        lowest = s & -s
+        np.bitwise_and(secret[s], public[15 & ~s], out=term)
+        same ^= term
+        np.bitwise_and(secret[s], public[lowest | 15 & ~(2 * lowest - 1) & ~s], out=term)
+        less ^= term
+    return [replace(r, data=row) for row in (*less, *same)]
