@@ -103,6 +103,7 @@ PAPERS: dict[str, Paper] = {
         "Journal of Machine Learning Research 17(17)",
         2016,
     ),
+    "Knuth97": Paper("Donald E. Knuth", "The Art of Computer Programming, Volume 2: Seminumerical Algorithms", "Addison-Wesley, third edition", 1997),
     "MW17": Paper(
         "Daniele Micciancio, Michael Walter",
         "Gaussian Sampling over the Integers: Efficient, Generic, Constant-Time",

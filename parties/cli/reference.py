@@ -15,7 +15,7 @@ from parties.node.config import BudgetStanza, EngineStanza, NodeFile
 from parties.node.config import TableStanza as NodeTable
 from parties.spec import models, sql
 from protocols.expression import Number
-from protocols.statistics import ALL, across, histogram, quantile
+from protocols.statistics import ALL, across, histogram, quantile, ratio
 from protocols.statistics.base import Statistic
 from protocols.tables import GROUPABLE_VALUES
 
@@ -134,6 +134,8 @@ def _sql() -> Iterator[str]:
         quarter = 0 if name == across.RANK else 2
         discloses = across.Across(name, across.Figure("COUNT", None), quarter).discloses
         yield f"| `{name}(SUM(x))`, of {', '.join(across.FIGURES)} | {discloses} | the figure is 0; nobody can answer of an AVG |"
+    yield f"| `{ratio.AVG_ONLY}(x)`, `{ratio.AVG_ONLY}(x, step)` | the average alone, to the nearest step; how many rows may follow from it, `comity explain` says | NULL |"
+    yield f"| `{ratio.HHI}(x)` | the index alone, to {float(ratio.INDEX_STEP):g}; near 1, that one company has nearly all | NULL, too, where all totals are 0 |"
     yield f"| `{histogram.NAME}(x, lower, upper, bins)` | the count of each bin | 0 |"
     yield from ("", *(
         "`VAR_SAMP` and `STDDEV_SAMP` are NULL over a single value, too.",
@@ -160,6 +162,10 @@ def _sql() -> Iterator[str]:
         f"two figures in proportion, as in QUANTILE_CONT; `{across.QUARTILES}` gives three columns, `NAME_1` to `NAME_3`. They take at least "
         f"{across.FEWEST[across.RANK]}, {across.FEWEST[across.MEDIAN]} and {across.FEWEST[across.QUARTILES]} companies: of fewer they would give figures away. An average is rounded "
         f"to {across.DIGITS} more digits than x has.",
+        "",
+        f"`{ratio.AVG_ONLY}` and `{ratio.HHI}` are divided and rounded before anything is opened. The step is a thousandth of the width of x's bounds, unless you name one; "
+        f"halves are rounded up. `{ratio.HHI}(x)` is the sum over the companies of the squares of their parts of SUM(x), 1 / n where n companies have the same; x must not be negative, "
+        f"and there must be {ratio.FEWEST} companies. Not in a join, and not with `privacy`; release rules are for `{ratio.AVG_ONLY}` alone.",
         "",
         "What is not supported is refused with its place; some of it with the nearest thing that is:",
         "",

@@ -40,7 +40,7 @@ from protocols.expression import (
 )
 from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
 from protocols.planning.task import Key
-from protocols.statistics import BY_NAME, across, histogram, quantile
+from protocols.statistics import BY_NAME, across, histogram, quantile, ratio
 from protocols.tables import GROUPABLE_VALUES, Table, days, microseconds
 
 DIALECT = "duckdb"
@@ -405,17 +405,19 @@ class _Reader:
             return self.quantile(item, function, alias)
         if function in across.NAMES:
             return self.across(item, function, alias)
+        if function in ratio.NAMES:
+            return self.ratio(item, function, alias)
         if function is None or function not in BY_NAME:
             if not isinstance(item, exp.Window | exp.Filter | exp.WithinGroup) and any(self.function(part) for part in item.walk()):
                 self.fail(item, "nothing is computed around an aggregate: select the aggregates, and compute with the answer")
-            self.refuse(item, "in SELECT, which takes group keys and aggregates", (*BY_NAME, *quantile.ALL_NAMES, *across.NAMES, histogram.NAME))
+            self.refuse(item, "in SELECT, which takes group keys and aggregates", (*BY_NAME, *quantile.ALL_NAMES, *across.NAMES, *ratio.NAMES, histogram.NAME))
         return self.aggregate(item, function, alias)
 
     def function(self, node: exp.Expr) -> str | None:
         """The SQL name of an aggregate."""
         if isinstance(node, exp.Anonymous):
             name = str(node.this).upper()
-            return name if name in BY_NAME or name == histogram.NAME or name in across.NAMES else None
+            return name if name in (*BY_NAME, *across.NAMES, *ratio.NAMES, histogram.NAME) else None
         return NAMES.get(type(node))
 
     def aggregate(self, item: exp.Expr, function: str, alias: str) -> StatisticOutput:
@@ -479,6 +481,31 @@ class _Reader:
         quarter = {across.RANK: 0, across.MEDIAN: 2, across.QUARTILES: 1}[function]
         of = across.Across(function, across.Figure(name, *figure.arguments), quarter)
         return StatisticOutput(alias or f"{function.lower()}({figure.name})", of, function, figure.arguments)
+
+    def ratio(self, item: exp.Expr, function: str, alias: str) -> StatisticOutput:
+        self.only(item, "this", "expressions")
+        parts = item.expressions
+        forms = "AVG_ONLY(x), or AVG_ONLY(x, step) with a step above 0" if function == ratio.AVG_ONLY else "HHI(x)"
+        if not 1 <= len(parts) <= 1 + (function == ratio.AVG_ONLY) or isinstance(parts[0], exp.Star):
+            self.fail(item, f"write {forms}")
+        if self.shared is not None:
+            self.fail(item, f"{function} is not supported in a join: {', '.join(IN_JOIN)} are")
+        argument = self.row(parts[0])
+        self.check_number(parts[0], argument, function)
+        if function == ratio.HHI:
+            if argument.lower < 0:
+                self.fail(parts[0], f"HHI is of parts of a total, and {argument} may be negative: give it a lower bound of 0")
+            return StatisticOutput(alias or f"hhi({argument})", ratio.Ratio(function, argument, ratio.INDEX_STEP), function, (argument,))
+        step, width = Fraction(argument.upper - argument.lower or 1, ratio.STEPS * 10**argument.scale), argument.upper - argument.lower
+        if len(parts) == 2:
+            number = self.number(parts[1], 1) if isinstance(parts[1], exp.Literal) and not parts[1].is_string else None
+            if number is None or number.value == 0:
+                self.fail(item, f"write {forms}")
+            step = Fraction(number.value, 10**number.scale)
+            if width > ratio.MOST_STEPS * step * 10**argument.scale:
+                self.fail(parts[1], f"the bounds of {argument} are more than {ratio.MOST_STEPS:,} such steps apart: from so fine an average sum and count follow")
+        name = f"avg_only({', '.join([str(argument), *(part.name for part in parts[1:])])})"
+        return StatisticOutput(alias or name, ratio.Ratio(function, argument, step), function, (argument,))
 
     def histogram(self, item: exp.Expr) -> Bin:
         self.only(item, "this", "expressions")

@@ -20,8 +20,10 @@ from protocols.planning.rules import Gate
 from protocols.planning.search import Ranks, find
 from protocols.statistics import histogram
 from protocols.statistics.across import Across, figures_of, opened_to, secure
-from protocols.statistics.base import Estimate, Noisy, PrivateStatistic, Value, decimal, half_ulp
+from protocols.statistics.base import Estimate, Measure, Noisy, PrivateStatistic, Value, decimal, half_ulp
 from protocols.statistics.quantile import Quantile, Tree, fit, levels, rank_variances, read
+from protocols.statistics.ratio import Ratio
+from protocols.statistics.ratio import secure as divided
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,10 @@ def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None)
     elif noise is not None:
         (vector,) = vectors
         vectors = [vector.astype(object) * np.repeat(_units(plan), plan.sizes) + noise]
-    if plan.gate is not None and vectors:
-        vectors += plan.gate.of(list(vectors[0][: plan.tasks[0].cells * len(plan.tasks[0].measures)].reshape(-1, plan.cells)))
+    if (plan.gate is not None or plan.indices) and vectors:
+        totals = list(vectors[0][: plan.cells * len(plan.tasks[0].measures)].reshape(-1, plan.cells))
+        vectors += [totals[plan.place(ratio)[0]].astype(object) ** 2 for ratio in plan.indices]
+        vectors += plan.gate.of(totals) if plan.gate is not None else []
     return np.concatenate(vectors) if vectors else None
 
 
@@ -96,7 +100,9 @@ def execute(
     by_party = dict(zip(plan.shapes, shares, strict=True))
     totals, adjusted, noise = _totals(plan, by_party)
     phase("compute")
-    opened = _join(ctx, plan, totals) if plan.products else totals[0][: sum(plan.sizes)]
+    opened = _join(ctx, plan, totals) if plan.products else totals[0][: sum(size for of, size in zip(plan.opened, plan.sizes, strict=True) if isinstance(of, Measure) and of.kind != "released")]
+    if plan.ratios:
+        opened = concatenate([opened, *_divided(ctx, plan, by_party, totals[0])])
     if plan.gate is not None:
         opened = _gated(ctx, plan, plan.gate, by_party, opened)
     if noise is not None:
@@ -119,14 +125,24 @@ def execute(
 def _gated(ctx: Context, plan: Plan, gate: Gate, shares: dict[int, Share], totals: Share) -> Share:
     """The opened measures where the cell is released, and else 0; and whether it is."""
     (task,), cells = plan.tasks, plan.cells
-
-    def vectors(share: Share, start: int, count: int) -> list[Share]:
-        return [share[start + k * cells : start + (k + 1) * cells] for k in range(count)]
-
-    holders = [plan.party(name) for name in task.table.holders]
-    own = {i: vectors(shares[i], 0, len(task.measures)) for i in holders}
-    extra = {i: vectors(shares[i], task.size, gate.extra) for i in holders}
+    start = task.size + len(plan.indices) * cells
+    own = {i: _vectors(shares[i], 0, len(task.measures), cells) for i in plan.holders}
+    extra = {i: _vectors(shares[i], start, gate.extra, cells) for i in plan.holders}
     return gate.released(ctx, gate.passed(ctx, own, extra), totals[: (len(plan.opened) - 1) * cells])
+
+
+def _divided(ctx: Context, plan: Plan, shares: dict[int, Share], totals: Share) -> list[Share]:
+    """The ratios, in the cells of the task."""
+    (task,), cells = plan.tasks, plan.cells
+    by_measure = _vectors(totals, 0, len(task.measures), cells)
+    by_company = [_vectors(shares[i], task.size, len(plan.indices), cells) for i in plan.holders]
+    squares = {ratio: reduce(add, (of[k] for of in by_company)) for k, ratio in enumerate(plan.indices)}
+    return divided(ctx, plan.ratios, {ratio: [by_measure[k] for k in plan.place(ratio)] for ratio in plan.ratios}, squares)
+
+
+def _vectors(share: Share, start: int, count: int, cells: int) -> list[Share]:
+    """`count` of a number a cell, one after another."""
+    return [share[start + k * cells : start + (k + 1) * cells] for k in range(count)]
 
 
 def own_figures(plan: Plan, vector: Array) -> Array:
@@ -245,7 +261,7 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                 row_errors.append(estimate.standard_error)
             else:
                 assert not isinstance(output.statistic, Quantile)  # it has a tree, or is searched for
-                if isinstance(output.statistic, Across):
+                if isinstance(output.statistic, Across | Ratio):
                     row.append(output.statistic.finish(opened[places[0]][cell]))
                     continue
                 values = [opened[place][cell] for place in places]
@@ -276,6 +292,8 @@ def _error_bound(plan: Plan, output: KeyOutput | StatisticOutput) -> float:
         return plan.tree.error_bound if plan.tree is not None else 0
     if isinstance(output.statistic, Across):
         return output.statistic.error_bound(plan.tasks[0].table.max_rows)
+    if isinstance(output.statistic, Ratio):
+        return output.statistic.error_bound
     return output.statistic.error_bound(output.function, output.arguments, plan.rows) + _rounded(plan)
 
 

@@ -205,6 +205,9 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
             size += plan.gate.extra * plan.cells
             text += "; whether it has rows" * (plan.query.rules.minimum_contributors > 0)
             text += "; the sizes of its sums" * (plan.query.rules.maximum_share < 1 and bool(plan.gate.sums))
+        if plan.indices:
+            size += len(plan.indices) * plan.cells
+            text += "".join(f"; the square of {measure}" for ratio in plan.indices for measure in ratio.measures)
         if plan.across:
             figures = figures_of(plan.across)
             size = len(figures) * plan.cells + len(plan.adjustments)
@@ -252,6 +255,10 @@ def steps(plan: Plan) -> list[str]:
     else:
         listed.append("add: the companies' numbers are added up on shares, without any message")
     to = ", ".join(plan.query.receivers)
+    if plan.ratios:
+        listed.append(
+            f"divide: {len(plan.ratios) * plan.cells:,} ratio{'s' * (len(plan.ratios) * plan.cells > 1)}, digit by digit, on shares, with {_HOW[plan.triples]}; neither part is opened"
+        )
     if plan.gate is not None:
         listed.append(
             f"withhold: cells that do not have {plan.query.rules}; decided on shares, by {plan.gate.conditions * plan.cells:,} comparisons, with {_HOW[plan.triples]}"

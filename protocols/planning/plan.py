@@ -42,6 +42,9 @@ from protocols.statistics.across import NAMES as ACROSS
 from protocols.statistics.across import Across, figures_of, opened_cost, secure_cost
 from protocols.statistics.base import Measure, PrivateStatistic
 from protocols.statistics.quantile import DISCRETE, FEWEST, NAMES, QUANTILE, Quantile, Tree, tree_of
+from protocols.statistics.ratio import AVG_ONLY, Ratio
+from protocols.statistics.ratio import FEWEST as FEWEST_PARTS
+from protocols.statistics.ratio import secure_cost as ratios_cost
 from protocols.tables import Table, Unit
 
 HOME_LIMIT = 1 << 126
@@ -92,7 +95,8 @@ class Plan:
     numbers. Where the query asks for privacy, `noise[k]` is added to `opened[k]`; or `opened` is one count, and `noise`
     one randomised response by which all are reported that it counts. Where it asks for quantiles, `opened[k]` is level k of
     `tree`, group by group. `search` is what is searched for over the one task, whose measures begin with `opened`: the others are
-    not opened. Where it asks how companies stand among one another, all of `opened` say so. With release rules `gate` has them, and the
+    not opened. Ratios are divided on shares, of totals that are not opened, and come after those that are. Where it asks how companies stand
+    among one another, all of `opened` say so. With release rules `gate` has them, and the
     last of `opened` is whether a cell is released."""
 
     query: Query
@@ -100,7 +104,7 @@ class Plan:
     scheme: Scheme
     keys: tuple[Key, ...]
     tasks: tuple[HomeTask, ...]
-    opened: tuple[Measure | Across, ...]
+    opened: tuple[Measure | Ratio | Across, ...]
     uses: tuple[tuple[int, ...], ...]
     products: tuple[tuple[int, int], ...]
     ranges: tuple[tuple[str, int], ...]
@@ -166,9 +170,29 @@ class Plan:
         return tuple(opened for opened in self.opened if isinstance(opened, Across))
 
     @property
+    def ratios(self) -> tuple[Ratio, ...]:
+        """What is opened and divided on shares."""
+        return tuple(opened for opened in self.opened if isinstance(opened, Ratio))
+
+    @property
+    def indices(self) -> tuple[Ratio, ...]:
+        """Of these those for which every company shares the square of its total, after its totals."""
+        return tuple(ratio for ratio in self.ratios if ratio.is_of_companies)
+
+    @property
+    def is_of_companies(self) -> bool:
+        """Whether each company is one observation, in all that is opened."""
+        return len(self.across) + len(self.indices) == len(self.opened)
+
+    def place(self, ratio: Ratio) -> tuple[int, ...]:
+        """Where the totals of a ratio are among the measures of the one task."""
+        known = never_null(self.query.tables, self.query.where)
+        return tuple(self.tasks[0].measures.index(plain(measure, known)) for measure in ratio.measures)
+
+    @property
     def triples(self) -> str | None:
         """The source of triples that the query uses, if any. Comparisons take more than resharing can give."""
-        if self.across or self.gate is not None or self.search is not None:
+        if self.across or self.ratios or self.gate is not None or self.search is not None:
             return self.security.triples or "ot"
         return self.security.triples if self.products else None
 
@@ -214,6 +238,7 @@ class Plan:
                     widths[party] = len(figures_of(self.across)) * self.cells + len(self.adjustments)
                     continue
                 widths[party] = widths.get(party, 0) + (task.size if self.tree is None else self.values_opened)
+                widths[party] += len(self.indices) * self.cells
                 if self.gate is not None:
                     widths[party] += self.gate.extra * self.cells
         if self.products:
@@ -244,6 +269,8 @@ class Plan:
             companies = len(self.tasks[0].table.holders)
             cost += secure_cost(self.scheme, me, source, self.across, companies, self.cells)
             return cost + opened_cost(self.scheme, me, len(self.across), len(self.adjustments), self.receivers, self.cells)
+        if self.ratios:
+            cost += ratios_cost(self.scheme, me, source, self.ratios, self.cells)
         if self.gate is not None:
             cost += self.gate.cost(self.scheme, me, source, self.cells, (len(self.opened) - 1) * self.cells)
         if self.search is not None:
@@ -288,7 +315,7 @@ class Plan:
             what = f"all of this describes rows of {shared.holders[0]} alone"
             listed.append(Disclosure(what, self.values_opened, receivers, implied=True))
         elif not self.products and self.values_opened:
-            listed += self._without_own(self.values_opened - (self.cells if self.gate is not None else 0))
+            listed += self._without_own_part()
         elif owned.owner in receivers:
             others = [name for name in shared.holders if name != owned.owner]
             listed.append(Disclosure(
@@ -356,6 +383,17 @@ class Plan:
                     implied=True,
                 )
 
+    def _without_own_part(self) -> Iterator[Disclosure]:
+        """Of what is opened over one table, beside what they know of their own rows."""
+        cells = self.values_opened - (len(self.ratios) + (self.gate is not None)) * self.cells
+        if cells:
+            yield from self._without_own(cells)
+        if self.ratios:
+            what = "one equation between the sums, or counts, of the others, from each ratio and its own sum and count"
+            for receiver in self.query.receivers:
+                if receiver in self.tasks[0].table.holders:
+                    yield Disclosure(what, len(self.ratios) * self.cells, (receiver,), implied=True)
+
     def _without_own(self, cells: int, what: str = "the same values") -> Iterator[Disclosure]:
         """What is left of values over the shared table when receivers that hold a part of it take their own away."""
         receivers, holders = self.query.receivers, self.tasks[0].table.holders
@@ -411,6 +449,8 @@ def _use(output: KeyOutput | StatisticOutput) -> tuple[str, str]:
         return output.function, f"{output.text}, {output.statistic.p}"
     if isinstance(output.statistic, Across):
         return output.function, f"{output.statistic.figure}, {output.statistic.quarter}"
+    if isinstance(output.statistic, Ratio):
+        return output.function, f"{output.text}, {output.statistic.step}"
     return output.function, output.text
 
 
@@ -428,12 +468,13 @@ def plan_query(query: Query, security: Security) -> Plan:
         return _plan_across(query, security)
     opened: list[Measure] = []
     uses = []
+    ratios = _ratios(query)
     weights: dict[int, int] = {}
     keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
     tree = _tree(query, prod(key.size for key in keys), known)
     for output in query.select:
         if isinstance(output, StatisticOutput) and tree is None:
-            listed = () if isinstance(output.statistic, Quantile) else _measures(query.privacy, output)
+            listed = () if isinstance(output.statistic, Quantile | Ratio) else _measures(query.privacy, output)
             uses.append(tuple(_index(opened, plain(measure, known)) for measure in listed))
             weight = 1 if query.privacy is None else query.privacy.weight(output.name)
             weights |= {place: max(weights.get(place, 0), weight) for place in uses[-1]}
@@ -444,6 +485,8 @@ def plan_query(query: Query, security: Security) -> Plan:
         uses = [tuple(range(len(opened))) for output in query.select if isinstance(output, StatisticOutput)]
         weights = dict.fromkeys(range(len(opened)), 1)
     measures = list(opened)
+    for measure in (measure for ratio in ratios for measure in ratio.measures):
+        _index(measures, plain(measure, known))
     search = _search(query, lambda x: _index(measures, plain(Measure("count", x), known)))
     if query.rules and search is not None:
         raise PlanError(
@@ -475,25 +518,34 @@ def plan_query(query: Query, security: Security) -> Plan:
         rows = len(tasks[0].table.holders) * tasks[0].table.max_rows
         what = f"{' and '.join(search.names)}: the number of rows and one more, times {search.factor:,}, the denominator of p"
         ranges.append((what, search.factor * (rows + 1)))
+    ranges += [(f"{ratio}, in dividing", ratio.range(tasks[0].largest, len(tasks[0].table.holders))) for ratio in ratios]
+    all_opened: list[Measure | Ratio | Across] = [*opened, *ratios]
     if gate is not None:
         ranges += gate.ranges([tasks[0].largest(measure) for measure in tasks[0].measures])
-        opened.append(Measure("released", None))
+        all_opened.append(Measure("released", None))
     scheme = _smallest(security, ranges)
+    outputs = [output for output in query.select if isinstance(output, StatisticOutput)]
+    uses = [
+        (len(opened) + ratios.index(output.statistic),) if isinstance(output.statistic, Ratio) else of
+        for output, of in zip(outputs, uses, strict=True)
+    ]
     plan = Plan(
-        query, security, scheme, keys, tasks, tuple(opened), tuple(uses), tuple(products), tuple(ranges), noise, tree, search=search, gate=gate
+        query, security, scheme, keys, tasks, tuple(all_opened), tuple(uses), tuple(products), tuple(ranges), noise, tree, search=search, gate=gate
     )
     if plan.multiplied > LARGEST_REQUEST:
         raise PlanError(
             f"the join multiplies {plan.multiplied:,} pairs, and a query at most {LARGEST_REQUEST:,}: select fewer sums, "
             f"{'group by less, ' if keys else ''}or narrow the bounds of the key"
         )
+    if ratios and len(ratios) * plan.cells * 15 * max(ratio.digits for ratio in ratios) > LARGEST_COMPARED:
+        raise PlanError(f"its ratios are divided in more than {LARGEST_COMPARED:,} comparisons: group by less, or name a larger step")
     return plan
 
 
 def below(plan: Plan, floor: Rules) -> str:
     """By what the release rules of a query are weaker than `floor`, as a spec has it; empty where they are not, and where it opens no
     exact totals over groups of rows."""
-    weaker = "" if plan.noise or plan.across else plan.query.rules.weaker(floor)
+    weaker = "" if plan.noise or plan.is_of_companies else plan.query.rules.weaker(floor)
     if weaker and (plan.products or plan.search is not None):
         return f"{weaker}, and {'a join' if plan.products else 'a search for single values'} can have no such rules"
     return weaker
@@ -502,7 +554,7 @@ def below(plan: Plan, floor: Rules) -> str:
 def gives_away(withholding: Plan, other: Plan) -> bool:
     """Whether what `withholding` withholds may follow from `other`: an exact query over the same table whose rules are weaker, or
     one of the same rows that has other cells or rules, whatever it measures."""
-    if other is withholding or other.noise or other.across or withholding.tasks[0].table not in other.query.tables:
+    if other is withholding or other.noise or other.is_of_companies or withholding.tasks[0].table not in other.query.tables:
         return False
     if other.query.rules.weaker(withholding.query.rules):
         return True
@@ -517,7 +569,8 @@ def _counted(query: Query, known: frozenset[Node]) -> list[Measure]:
         if isinstance(output, StatisticOutput):
             if any(isinstance(node, Case) for argument in output.arguments for node in argument.walk()):
                 raise PlanError(f"{output.name}: CASE chooses among the rows of a cell, which release rules do not see: write WHERE instead, or remove them")
-            counts = [measure for measure in _measures(None, output) if measure.kind == "count"]
+            totals = output.statistic.measures if isinstance(output.statistic, Ratio) else _measures(None, output)
+            counts = [measure for measure in totals if measure.kind == "count"]
             _index(counted, plain(counts[0] if counts else Measure("count", *output.arguments), known))
     return counted or [Measure("count", None)]
 
@@ -538,7 +591,7 @@ def _gate(query: Query, security: Security, task: HomeTask, counted: Sequence[Me
     taken = min(security.colluding, companies - 1)
     if rules.against == "coalition" and comb(companies, taken) > COALITIONS:
         raise PlanError(f"there are {comb(companies, taken):,} coalitions of {taken} of {companies} companies, and rules are for at most {COALITIONS:,}")
-    summed = {Measure("sum", *output.arguments) for output in query.select if isinstance(output, StatisticOutput) and output.function in ("SUM", "AVG")}
+    summed = {Measure("sum", *output.arguments) for output in query.select if isinstance(output, StatisticOutput) and output.function in ("SUM", "AVG", AVG_ONLY)}
     sums = tuple(k for k, measure in enumerate(task.measures) if measure in summed)
     gate = Gate(rules, companies, taken, tuple(map(task.measures.index, counted)), sums)
     compared = gate.conditions * task.cells
@@ -590,9 +643,28 @@ def _plan_across(query: Query, security: Security) -> Plan:
     return plan
 
 
+def _ratios(query: Query) -> list[Ratio]:
+    """What is divided on shares, each once, or a PlanError."""
+    found: list[Ratio] = []
+    for output in query.select:
+        if isinstance(output, StatisticOutput) and isinstance(output.statistic, Ratio):
+            holders = query.tables[0].holders
+            if query.privacy is not None:
+                raise PlanError(f"{output.function} cannot be had with privacy: noise is added to totals. Select AVG, of which they are opened with noise")
+            if output.statistic.is_of_companies and len(holders) < FEWEST_PARTS:
+                raise PlanError(
+                    f"{output.function} takes {FEWEST_PARTS} companies or more, and {query.tables[0].name} has {len(holders)}: with fewer it would give their parts away"
+                )
+            if output.statistic.is_of_companies and query.rules:
+                raise PlanError(f"{output.function} is about companies, and release rules about groups of rows: write a query of its own for each")
+            if output.statistic not in found:
+                found.append(output.statistic)
+    return found
+
+
 def _measures(privacy: Privacy | None, output: StatisticOutput) -> tuple[Measure, ...]:
     """The totals that an output is made of."""
-    assert not isinstance(output.statistic, Quantile | Across)  # they are planned otherwise
+    assert not isinstance(output.statistic, Quantile | Across | Ratio)  # they are planned otherwise
     if privacy is None:
         return output.statistic.measures(output.function, output.arguments)
     if not isinstance(output.statistic, PrivateStatistic):

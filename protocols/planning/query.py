@@ -8,6 +8,7 @@ from protocols.planning.rules import NO_RULES, Rules
 from protocols.statistics.across import Across
 from protocols.statistics.base import Arguments, Statistic
 from protocols.statistics.quantile import Quantile
+from protocols.statistics.ratio import Ratio
 from protocols.tables import Table
 
 
@@ -24,7 +25,7 @@ class StatisticOutput:
     """A selected statistic: `function` is its SQL name; of `*` there are no `arguments`."""
 
     name: str
-    statistic: Statistic | Quantile | Across
+    statistic: Statistic | Quantile | Across | Ratio
     function: str
     arguments: Arguments
 
