@@ -188,7 +188,8 @@ def test_a_node_that_closes_when_it_has_just_dialled_leaves_no_thread_that_fails
     monkeypatch.setattr(threading, "excepthook", failed.append)
     for _ in range(5):
         dialling = Endpoint(beta, "127.0.0.1:0", Handlers("beta", {"alpha": node}))
-        dialling.open(node, Session("beta", 1.0))
+        for _ in range(3):
+            dialling.open(node, Session("beta", 1.0))
         dialling.close(0)
     time.sleep(2 * LOOKING)
     assert failed == []
