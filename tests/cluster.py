@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 from proxy import Proxy
+from warm import Started
 
 from parties.cli.local import COMITY, free_ports
 from parties.governance.approval import approve
@@ -28,10 +30,26 @@ receivers = ["alpha", "beta"]
 """A table and a query over it, for nodes of which gamma is no receiver."""
 
 
-def comity(*arguments: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMITY, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False, **kwargs
-    )  # type: ignore[call-overload]
+said: list[Callable[[Sequence[str], str, str], object]] = []
+"""What wants to hear what commands said: their arguments, stdout and stderr."""
+
+
+def comity(*arguments: object, cwd: Path | None = None, **options: object) -> subprocess.CompletedProcess[str]:
+    """Of a warm start, but for `options` of `subprocess.run`."""
+    words = list(map(str, arguments))
+    if options:
+        return subprocess.run([*COMITY, *words], cwd=cwd, capture_output=True, text=True, timeout=60, check=False, **options)  # type: ignore[call-overload]
+    with TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        status = Started(words, out=out, err=err, cwd=cwd, seconds=60).wait()
+        done = subprocess.CompletedProcess([*COMITY, *words], status, read(out), read(err))
+    for hear in said:
+        hear(words, done.stdout, done.stderr)
+    return done
+
+
+def read(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
 
 
 class Cluster:
@@ -60,7 +78,7 @@ class Cluster:
         self.ports = dict(zip(self.everybody, ports, strict=False))
         listen = {**self.ports, **dict(zip(proxied, ports, strict=True))}
         self.proxies = {name: Proxy(self.ports[name], listen[name]) for name in proxied}
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, subprocess.Popen[bytes] | Started] = {}
         for name in self.everybody:
             identity.create(self[name], name)
             config = starting_config(name, f"127.0.0.1:{listen[name]}") + f"deadline = {deadline}\n"
@@ -97,13 +115,18 @@ class Cluster:
             approve(self.spec, self[name], config.name, identity.load(self[name]))
 
     def start(self, *names: str, environment: Mapping[str, str] | None = None) -> None:
-        """Every node under another PYTHONHASHSEED: an order taken from a set would differ between them."""
-        for number, name in enumerate(names or self.everybody):
-            seed = {"PYTHONHASHSEED": str(number + 1)}
-            with (self[name] / "log").open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    [*COMITY, "node", str(self[name])], stderr=log, env={**os.environ, **seed, **(environment or {})}
-                )
+        """Every node under another PYTHONHASHSEED: an order taken from a set would differ between them. With an `environment`
+        they start as people start them, else warm."""
+        for number, name in enumerate(names or self.everybody, 1):
+            command, log = ["node", str(self[name])], self[name] / "log"
+            log.touch()
+            if environment is None:
+                self.processes[name] = Started(command, out=Path(os.devnull), err=log, seed=str(number))
+            else:
+                with log.open("ab") as err:
+                    self.processes[name] = subprocess.Popen(
+                        [*COMITY, *command], stderr=err, env={**os.environ, "PYTHONHASHSEED": str(number), **environment}
+                    )
 
     def log(self, name: str) -> str:
         return (self[name] / "log").read_text()

@@ -2,11 +2,11 @@
 
 import logging
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import planted
 import pytest
-from cluster import COMITY
+from cluster import COMITY, said
 from hypothesis import settings
 
 # no deadline for an example: two busy cores are slow now and then
@@ -25,19 +25,23 @@ def no_log_shows_a_secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     log.setLevel(logging.INFO)
     communicate = subprocess.Popen.communicate
 
+    def write(command: Sequence[str], out: str | bytes | None, err: str | bytes | None) -> None:
+        with (folder / planted.SAID).open("ab") as file:
+            for text in (err,) if command[:1] in (["run"], ["demo"]) else (out, err):
+                file.write(text if isinstance(text, bytes) else (text or "").encode())
+
     def listen(process: subprocess.Popen, *arguments: object, **options: object) -> tuple:
         out, err = communicate(process, *arguments, **options)
         command = list(map(str, process.args)) if isinstance(process.args, list | tuple) else []
         if command[: len(COMITY)] == list(COMITY):
-            answers = command[len(COMITY) :][:1] in (["run"], ["demo"])
-            with (folder / planted.SAID).open("ab") as file:
-                for text in (err,) if answers else (out, err):
-                    file.write(text if isinstance(text, bytes) else (text or "").encode())
+            write(command[len(COMITY) :], out, err)
         return out, err
 
+    said.append(write)
     subprocess.Popen.communicate = listen
     yield
     subprocess.Popen.communicate = communicate
+    said.remove(write)
     log.removeHandler(handler)
     handler.close()
     found = planted.found_in(folder)

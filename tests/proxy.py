@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import Literal
 
@@ -40,6 +41,13 @@ class Proxy:
         threading.Thread(target=self._serve, daemon=True).start()
 
     # ---- what tests say
+
+    def wait_until_quiet(self) -> None:
+        """Until what belongs to an earlier query has passed."""
+        before, now = None, self._passed()
+        while now != before:
+            time.sleep(0.15)
+            before, now = now, self._passed()
 
     def hold(self, way: Way, at: int) -> None:
         """Lets no connection pass more than `at` bytes from now on, until `heal`."""
@@ -91,6 +99,10 @@ class Proxy:
         self._server.close()
 
     # ---- what it does
+
+    def _passed(self) -> list[dict[Way, int]]:
+        with self._changed:
+            return [dict(link.passed) for link in self._links]
 
     def _serve(self) -> None:
         with suppress(OSError):

@@ -145,6 +145,16 @@ def test_help_lists_the_commands_and_imports_none_of_what_they_need() -> None:
     assert listed == ["init", "check", "explain", "schema", "approve", "node", "rehearse", "run", "prepare", "status", "budget", "demo", "audit-privacy", "bench"]
 
 
+def test_a_command_that_opens_no_table_and_reads_no_spec_waits_for_no_engine_and_no_parser() -> None:
+    heavy = ("duckdb", "sqlglot", "numba", "pandas", "pyarrow", "matplotlib")
+    script = (
+        "import sys\nimport parties.cli.budget, parties.cli.init, parties.cli.prepare, parties.cli.run\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
 def test_the_schemas_for_editors() -> None:
     assert {"parties", "tables", "queries"} <= json.loads(succeeds("schema"))["properties"].keys()
     assert {"listen", "tables", "engine"} <= json.loads(succeeds("schema", "--node-file"))["properties"].keys()

@@ -244,6 +244,8 @@ def reach(nodes: Nodes, phase: Phase) -> Future[dict]:
     """Asks for the query, and waits until it is in the midst of the phase, where it is held."""
     proxy = nodes.proxies[phase.victim]
     if phase.at is not None:
+        if phase is PHASES["agreement"]:  # of which the bytes are few
+            proxy.wait_until_quiet()
         proxy.hold("out", phase.at)
     asked = nodes.ask(phase.query)
     if phase.at is None:

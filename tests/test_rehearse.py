@@ -22,8 +22,8 @@ from mpc.errors import ComityError
 from parties.cli.rehearse import NOTHING_SPENT, _print
 from parties.cli.rehearse import rehearse as command
 from parties.data.home import DataError, TableSource, compute
+from parties.data.place import Part
 from parties.data.pooled import pooled_answer
-from parties.data.source import Part
 from parties.data.synthetic import NULLS, write_synthetic
 from parties.node import rehearsal as node_rehearsal
 from parties.spec.load import load

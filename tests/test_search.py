@@ -19,8 +19,8 @@ from mpc.cost import Cost
 from mpc.schemes.named import schemes
 from mpc.simulate import simulate
 from parties.data.home import TableSource, compute
+from parties.data.place import DataError
 from parties.data.pooled import pooled_answer
-from parties.data.source import DataError
 from parties.governance.differencing import objection
 from parties.spec.sql import SqlProblem, parse_query
 from protocols.planning import search as searching

@@ -24,7 +24,8 @@ from test_home_data import expected as totals
 
 from mpc.errors import ComityError
 from parties.data.home import DatabaseSource, DataError, TableSource, check_source, compute
-from parties.data.source import EngineSettings, connect, opened, remove_snapshots, shown
+from parties.data.place import EngineSettings, shown
+from parties.data.source import connect, opened, remove_snapshots
 from parties.node.config import read_config
 
 

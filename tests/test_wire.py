@@ -26,7 +26,7 @@ from mpc.channel import Tag
 from mpc.errors import ComityError, PeerError
 from parties.wire import endpoint
 from parties.wire import stream as streams
-from parties.wire.endpoint import Endpoint, Node, Unreachable, dial, ready
+from parties.wire.endpoint import LOOKING, Endpoint, Node, Unreachable, dial, ready
 from parties.wire.frames import LARGEST_FRAME, Data, Frame, decode, encode
 from parties.wire.identity import Identity, create, load, pem_of
 from parties.wire.stream import PeerEnded, PeerStream, Session, SessionFailed, StreamChannel
@@ -165,11 +165,12 @@ def test_an_answer_larger_than_a_frame_reaches_its_company(alpha, tmp_path: Path
     assert _status(load(tmp_path / "alpha"), node, "Run") == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_another_server_at_the_address_is_found_out(alpha, tmp_path: Path) -> None:
+def test_another_server_at_the_address_is_found_out_without_waiting_for_it_to_change(alpha, tmp_path: Path) -> None:
     _, node, _, beta, _ = alpha
-    other = create(tmp_path / "other", "alpha")
+    other, started = create(tmp_path / "other", "alpha"), time.monotonic()
     with dial(beta, Node("alpha", node.address, other.der)) as channel, pytest.raises(Unreachable, match="another certificate"):
-        ready(channel, Node("alpha", node.address, other.der), "", 0.5)
+        ready(channel, Node("alpha", node.address, other.der), "", 60)
+    assert time.monotonic() - started < 50
 
 
 def test_without_a_client_certificate_there_is_no_connection(alpha) -> None:
@@ -179,6 +180,19 @@ def test_without_a_client_certificate_there_is_no_connection(alpha) -> None:
     with grpc.secure_channel(node.address, credentials, options) as channel, pytest.raises(grpc.RpcError) as raised:
         list(rpc.PartyStub(channel).Run(pb.RunRequest(), timeout=5))
     assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_node_that_closes_when_it_has_just_dialled_leaves_no_thread_that_fails(alpha, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, node, _, beta, _ = alpha
+    failed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    for _ in range(5):
+        dialling = Endpoint(beta, "127.0.0.1:0", Handlers("beta", {"alpha": node}))
+        for _ in range(3):
+            dialling.open(node, Session("beta", 1.0))
+        dialling.close(0)
+    time.sleep(2 * LOOKING)
+    assert failed == []
 
 
 def _far_away(address: str, seconds: float) -> socket.socket:
@@ -271,7 +285,7 @@ MANY_HANDSHAKES = """
 import sys, threading
 from pathlib import Path
 import grpc
-from parties.wire.endpoint import Endpoint, Node, dial
+from parties.wire.endpoint import LOOKING, Endpoint, Node, dial
 from parties.wire.identity import create
 
 identities = [create(Path(sys.argv[1]) / str(i), f"p{i}") for i in range(4)]

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from parties.cli.spec import NODE
+from parties.cli.options import NODE
 from parties.cli.table import console
 from parties.governance.ledger import Cap, LedgerView
 from parties.node.config import Config, read_config

@@ -10,8 +10,8 @@ from typing import Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from parties.cli.options import NODE
 from parties.cli.run import ask_node
-from parties.cli.spec import NODE
 from parties.cli.table import console
 from parties.wire.v1 import party_pb2 as pb
 

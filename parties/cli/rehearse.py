@@ -12,8 +12,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from parties.cli.options import NODE
 from parties.cli.plot import plot_rehearsal
-from parties.cli.spec import NODE
 from parties.cli.table import console, counted
 from parties.governance.approval import Approval
 from parties.node.config import read_config

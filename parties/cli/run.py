@@ -10,8 +10,8 @@ import click
 import grpc
 
 from mpc.errors import ComityError
+from parties.cli.options import NODE
 from parties.cli.plot import plot as draw
-from parties.cli.spec import NODE
 from parties.cli.table import as_csv, console, print_result
 from parties.node.config import read_config
 from parties.wire import identity

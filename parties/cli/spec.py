@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mpc.errors import ComityError
+from parties.cli.options import NODE, SPEC
 from parties.cli.table import counted
 from parties.governance.approval import approve as approve_spec
 from parties.governance.approval import membership
@@ -20,11 +21,6 @@ from parties.spec.problems import nearest
 from parties.wire import identity
 from protocols.planning.explain import assumptions, at_home, expected_errors, guarantee, said_by_statistics, steps
 from protocols.planning.plan import Plan
-
-SPEC = click.argument("spec", type=click.Path(path_type=Path))
-NODE = click.option(
-    "--node", required=True, metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="The node's folder."
-)
 
 
 @click.command()

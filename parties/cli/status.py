@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from parties.cli.spec import NODE
+from parties.cli.options import NODE
 from parties.cli.table import console
 from parties.governance.stock import megabytes, stocked
 from parties.node.config import read_config

@@ -26,8 +26,9 @@ from sqlglot import exp
 
 from mpc.algebra import Array
 from parties.data.encode import Encoded, code, declared_values, with_raw
+from parties.data.place import TableSource
 from parties.data.render import all_of, cast, column, integer, is_narrow, render, text
-from parties.data.source import TableSource, run
+from parties.data.source import run
 from protocols.expression import Node, Reference, magnitude
 from protocols.planning.task import HomeTask, Key
 from protocols.statistics.base import Measure

@@ -10,8 +10,9 @@ import duckdb
 from sqlglot import exp
 
 from parties.data.encode import Encoded, Problem, is_valid, lies_within, smallest_and_largest, with_raw
+from parties.data.place import DataError, TableSource
 from parties.data.render import all_of, column
-from parties.data.source import DataError, TableSource, run
+from parties.data.source import run
 from protocols.tables import Table
 
 _PREVIEW = 10_000

@@ -18,7 +18,8 @@ from ibis.common.exceptions import TableNotFound
 from ibis.util import backend_entry_points
 from sqlglot import exp
 
-from parties.data.source import DatabaseSource, DataError, identifiers, names_there, no_such_table, shown
+from parties.data.place import DatabaseSource, DataError, shown
+from parties.data.source import identifiers, names_there, no_such_table
 from protocols.tables import Table
 
 _BATCH = 1 << 16

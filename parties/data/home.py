@@ -13,8 +13,9 @@ from mpc.algebra import Array
 from parties.data.bounding import aggregate_bounded, clamping
 from parties.data.check import check_first_rows, check_rows
 from parties.data.encode import Encoded, WrongType, code, encode, with_raw
+from parties.data.place import DatabaseSource, DataError, TableSource
 from parties.data.render import all_of, any_of, cast, column, integer, is_narrow, render
-from parties.data.source import Columns, DatabaseSource, DataError, TableSource, Working, no_unit, opened, run, stamp
+from parties.data.source import Columns, Working, no_unit, opened, run, stamp
 from protocols.expression import Node, Reference, magnitude
 from protocols.planning.search import Ranks
 from protocols.planning.task import Adjustment, HomeTask, Key

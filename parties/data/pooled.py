@@ -12,9 +12,10 @@ from itertools import product
 import duckdb
 from sqlglot import exp
 
+from parties.data.place import TableSource
 from parties.data.render import all_of, cast, integer_type, render, text
 from parties.data.render import column as named
-from parties.data.source import DIALECT, TableSource, connect, open_source, run
+from parties.data.source import DIALECT, connect, open_source, run
 from protocols.expression import Node, Reference, magnitude
 from protocols.planning.query import Query, StatisticOutput, never_null
 from protocols.statistics import histogram

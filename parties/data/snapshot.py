@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from parties.data import sqlite
-from parties.data.source import DatabaseSource, DataError, expanded
+from parties.data.place import DatabaseSource, DataError, expanded
 from protocols.tables import Table
 
 PREVIEW = 10_000

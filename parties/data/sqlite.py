@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 from sqlglot import exp
 
-from parties.data.source import DatabaseSource, DataError, identifiers, names_there, no_such_table
+from parties.data.place import DatabaseSource, DataError
+from parties.data.source import identifiers, names_there, no_such_table
 from protocols.tables import Column, Table
 
 DIALECT = "sqlite"

@@ -9,11 +9,10 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mpc.errors import ComityError
-from parties.data.home import DatabaseSource, TableSource
-from parties.data.source import DUCKDB, EngineSettings, is_url, shown
+from parties.data.place import DUCKDB, DatabaseSource, EngineSettings, TableSource, is_url, shown
 from parties.governance.ledger import Cap, Renew
-from parties.spec.load import explain_validation
 from parties.spec.models import RulesStanza
+from parties.spec.problems import explain_validation
 from protocols.accounting import micro_rho
 from protocols.planning.rules import NO_RULES, Rules
 

@@ -18,7 +18,8 @@ from sqlglot import exp
 
 from mpc.errors import ComityError
 from parties.data.home import DatabaseSource, DataError, TableSource, compute
-from parties.data.source import Part, opened, run
+from parties.data.place import Part
+from parties.data.source import opened, run
 from parties.data.synthetic import write_synthetic
 from parties.spec.load import Spec
 from parties.spec.problems import nearest

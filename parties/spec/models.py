@@ -62,7 +62,8 @@ Moment = Annotated[datetime, AfterValidator(_without_zone), WithJsonSchema({"typ
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    # built at its first use: most commands read no spec
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class _JsonSchema(GenerateJsonSchema):

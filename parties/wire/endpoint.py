@@ -5,6 +5,7 @@ import queue
 import socket
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,12 @@ log = logging.getLogger("comity")
 
 PATIENCE = 10.0
 """Seconds for which a node that is not up is tried."""
+
+SOON = 1.0
+"""Seconds until it is looked whether another one is there."""
+
+LOOKING = 0.3
+"""Seconds for which gRPC goes on looking at a channel that was found ready. Closed meanwhile, a thread of its ends with a traceback."""
 
 CALLS = 512
 """Calls served at once. Each peer may have its share of them, which is a standing link and some tens of sessions."""
@@ -102,10 +109,14 @@ def dial(identity: Identity, node: Node, largest: int = LARGEST_FRAME) -> grpc.C
 
 
 def ready(channel: grpc.Channel, node: Node, start: str, patience: float = PATIENCE) -> None:
-    """Waits until `node` answers; Unreachable says what is there instead, and how to `start` it."""
-    if _is_ready(channel, patience):
-        return
-    what = _diagnosis(node, start, patience)
+    """Waits until `node` answers; Unreachable says what is there instead, and how to `start` it. Waiting does not make another
+    node this one: that is said soon."""
+    for seconds in (min(SOON, patience), max(patience - SOON, 0)):
+        if _is_ready(channel, seconds):
+            return
+        what, is_another = _diagnosis(node, start, patience)
+        if is_another:
+            raise Unreachable(what)
     if not what and not _is_ready(channel, PATIENCE):  # it may have come up between the two
         what = f"{node.name} at {node.address} refuses this node's certificate: has it approved a spec with it?"
     if what:
@@ -113,15 +124,17 @@ def ready(channel: grpc.Channel, node: Node, start: str, patience: float = PATIE
 
 
 def _is_ready(channel: grpc.Channel, patience: float) -> bool:
+    future = grpc.channel_ready_future(channel)
     try:
-        grpc.channel_ready_future(channel).result(timeout=patience)
+        future.result(timeout=patience)
     except grpc.FutureTimeoutError:
+        future.cancel()  # else gRPC goes on looking
         return False
     return True
 
 
-def _diagnosis(node: Node, start: str, patience: float) -> str:
-    """What is there instead of `node`; empty where it is there."""
+def _diagnosis(node: Node, start: str, patience: float) -> tuple[str, bool]:
+    """What is there instead of `node`, empty where it is there; and whether that is another node."""
     host, _, port = node.address.rpartition(":")
     unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # only to say whose certificate is there; nothing is sent
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
@@ -132,16 +145,16 @@ def _diagnosis(node: Node, start: str, patience: float) -> str:
                     found = tls.getpeercert(binary_form=True) or b""
             except OSError as error:
                 does = "does not answer" if isinstance(error, TimeoutError) else "does not speak TLS"
-                return f"what listens at {node.address} {does}: is it {node.name}?"
+                return f"what listens at {node.address} {does}: is it {node.name}?", False
     except (OSError, UnicodeError) as error:  # UnicodeError: no host has such a name
         reason = getattr(error, "strerror", None) or str(error) or "no answer"
-        return f"cannot reach {node.name} at {node.address} ({reason}; tried for {patience:g} s): {start}"
+        return f"cannot reach {node.name} at {node.address} ({reason}; tried for {patience:g} s): {start}", False
     if found != node.certificate:
         return (
             f"{node.address} presents another certificate than {node.name} has in the spec "
             f"(SHA-256 {fingerprint(found)[:16]}..., expected {fingerprint(node.certificate)[:16]}...)"
-        )
-    return ""
+        ), True
+    return "", False
 
 
 class Endpoint:
@@ -155,6 +168,7 @@ class Endpoint:
         self._links: dict[str, queue.SimpleQueue[pb.Invitation | None]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._looked = 0.0  # when a channel was last found ready, or not
         self._server = grpc.server(
             ThreadPoolExecutor(CALLS, "call"), options=_SERVER, maximum_concurrent_rpcs=CALLS
         )
@@ -188,6 +202,7 @@ class Endpoint:
             for waiting in self._links.values():
                 waiting.put(None)
         self._server.stop(grace).wait()
+        time.sleep(max(0.0, self._looked + LOOKING - time.monotonic()))
         with self._lock:
             for channel in self._channels.values():
                 channel.close()
@@ -216,7 +231,10 @@ class Endpoint:
 
     def open(self, peer: Node, session: Session, patience: float = PATIENCE) -> PeerStream:
         """Dials `peer` for a session."""
-        ready(self.channel(peer), peer, f"start it there with `comity node` ({peer.name}'s folder)", patience)
+        try:
+            ready(self.channel(peer), peer, f"start it there with `comity node` ({peer.name}'s folder)", patience)
+        finally:
+            self._looked = time.monotonic()
         stream = PeerStream(peer.name, session)
         dialled = self.channel(peer).stream_stream(f"/{SERVICE}/Session", encode, decode)
         call = dialled(stream.frames())
