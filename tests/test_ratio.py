@@ -1,6 +1,7 @@
 """Ratios: exact division on shares, averages and indices rounded inside; neither part is opened, nor anything else."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -200,7 +201,8 @@ def test_what_is_said():
     assert "a count of at most 10 may follow from it, and where x has two values only, one of at most 447" in said_by_statistics(fine)[0]
     assert any("divide: 2 ratios" in step for step in steps(plan))
     ((_, what, numbers),) = at_home(plan)
-    assert "the square of SUM(y)" in what and numbers == "4 numbers"
+    assert "the square of SUM(y)" in what
+    assert numbers == "4 numbers"
 
 
 def test_fractions_that_are_said_to_follow_are_told_apart():
@@ -208,7 +210,7 @@ def test_fractions_that_are_said_to_follow_are_told_apart():
     (output,) = planned("SELECT AVG_ONLY(y, 0.1) FROM t").query.select
     assert "a count of at most 3 may follow" in output.statistic.counts
     averages = sorted({Fraction(k, n) for n in range(1, 4) for k in range(n + 1)})
-    assert min(b - a for a, b in zip(averages, averages[1:], strict=False)) >= output.statistic.step
+    assert min(b - a for a, b in pairwise(averages)) >= output.statistic.step
 
 
 @pytest.mark.parametrize(

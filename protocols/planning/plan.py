@@ -182,7 +182,7 @@ class Plan:
     @property
     def is_of_companies(self) -> bool:
         """Whether each company is one observation, in all that is opened."""
-        return len(self.across) + len(self.indices) == len(self.opened)
+        return 0 < len(self.across) + len(self.indices) == len(self.opened)
 
     def place(self, ratio: Ratio) -> tuple[int, ...]:
         """Where the totals of a ratio are among the measures of the one task."""
