@@ -7,7 +7,7 @@ first, then those that follow.
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from math import prod
 from typing import ClassVar, NamedTuple
@@ -173,15 +173,24 @@ class Masks(Row):
         return Part(boolean(scheme), (self.count, fours, len(PRODUCTS))), Part(scheme, (self.count, 64))
 
     def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
-        (words,), algebra = drawn, scheme.algebra
-        bits = np.moveaxis(in_fours(words), 2, 0)
-        products = [reduce(np.bitwise_and, (bits[i] for i in range(4) if subset >> i & 1)) for subset in PRODUCTS]
-        numbers = transposed(words[:, :64].T).T
-        if algebra.modulus < 1 << 64:
-            numbers = numbers % np.uint64(algebra.modulus)
-        elif algebra.modulus > 1 << 64:
-            numbers = (numbers.astype(object) + (transposed(words[:, 64:].T).T.astype(object) << 64)) % algebra.modulus
-        return np.stack(products, axis=-1), np.ascontiguousarray(numbers)
+        return _in_products(drawn[0]), np.ascontiguousarray(_in_numbers(drawn[0], scheme.algebra))
+
+
+@dataclass(frozen=True)
+class Truncations(Masks):
+    """`Masks` for x + r whose lowest `shift` bits are dropped: products are those of these bits alone, (count, fours, 11); and besides
+    the numbers r there are what remains of them without these bits, and their highest bit, (count, 3, 64)."""
+
+    shift: int
+
+    def following(self, scheme: Scheme) -> tuple[Part, ...]:
+        products = Part(boolean(scheme), (self.count, -(-self.shift // 4), len(PRODUCTS)))
+        return products, Part(scheme, (self.count, 3, 64))
+
+    def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
+        (words,) = drawn
+        numbers = [_in_numbers(cut, scheme.algebra) for cut in (words, words[:, self.shift :], words[:, -1:])]
+        return _in_products(words[:, : self.shift]), np.stack(numbers, axis=1)
 
 
 @dataclass(frozen=True)
@@ -212,20 +221,22 @@ of bit 0, bit 1 and their product with one of bit 2, bit 3 and theirs."""
 
 
 ROWS: tuple[type[Row], ...] = (Triples, Ands, Squares, Bits, Masks)
-KINDS: tuple[type[Row] | type[Matrices], ...] = (*ROWS, Matrices)
+"""Those that can be kept: each is of use to whatever asks for it."""
+KINDS: tuple[type[Row] | type[Matrices], ...] = (*ROWS, Matrices, Truncations)
 """In the order of the numbers by which a dealer is asked for them."""
 
 
 def numbered(kind: Kind) -> tuple[int, ...]:
     """The number of the kind, and three dimensions, 0 those that it has not."""
-    return KINDS.index(type(kind)), *kind.dimensions, *[0] * (3 - len(kind.dimensions))
+    dimensions = tuple(getattr(kind, field.name) for field in fields(kind))  # type: ignore[arg-type]  # each kind is a dataclass
+    return KINDS.index(type(kind)), *dimensions, *[0] * (3 - len(dimensions))
 
 
 def of_number(number: int, *numbers: int) -> Kind:
     """The kind of which `numbered` gives this. ProtocolError where there is none."""
     if number < len(KINDS):
         make = KINDS[number]
-        kind = make(*numbers) if issubclass(make, Matrices) else make(numbers[0])
+        kind = make(*numbers[: len(fields(make))])
         if numbered(kind) == (number, *numbers):
             return kind
     raise ProtocolError("no kind of triples has this number and dimensions")
@@ -245,6 +256,8 @@ def check(kind: Kind, scheme: Scheme) -> None:
     largest = max(x * y for x, y in itertools.combinations(numbers, 2)) if len(numbers) > 1 else numbers[0]
     if min(numbers) < 1 or largest > limit:
         raise ProtocolError(f"between 1 and {limit} {kind.name} can be asked for at once, not {asked}")
+    if isinstance(kind, Truncations) and not 0 < kind.shift <= bit_length(scheme.algebra) - 2:
+        raise ProtocolError(f"of a number over {scheme.algebra.name} 1 to {bit_length(scheme.algebra) - 2} bits can be dropped, not {kind.shift}")
     if prod(numbers) > LARGEST_WORK:
         raise ProtocolError(f"matrices of at most {LARGEST_WORK} products can be asked for at once, not {asked}")
 
@@ -285,6 +298,25 @@ def in_fours(words: Array) -> Array:
     lacking = -words.shape[-1] % 4
     padded = np.concatenate([words, np.zeros((*words.shape[:-1], lacking), words.dtype)], axis=-1) if lacking else words
     return padded.reshape(*words.shape[:-1], -1, 4)
+
+
+def _in_products(words: Array) -> Array:
+    """The products of the bits (words, bits) in fours: (words, fours, 11)."""
+    bits = np.moveaxis(in_fours(words), 2, 0)
+    return np.stack([reduce(np.bitwise_and, (bits[i] for i in range(4) if subset >> i & 1)) for subset in PRODUCTS], axis=-1)
+
+
+def _in_numbers(words: Array, algebra: Algebra) -> Array:
+    """The numbers of which words (words, bits) have the bits, 64 side by side: (words, 64)."""
+    numbers = transposed(words[:, :64].T).T
+    if algebra.modulus < 1 << 64:
+        return numbers % np.uint64(algebra.modulus)
+    if algebra.modulus > 1 << 64:
+        numbers = numbers.astype(object)
+        if words.shape[1] > 64:
+            numbers = numbers + (transposed(words[:, 64:].T).T.astype(object) << 64)
+        return np.asarray(numbers % algebra.modulus)
+    return numbers
 
 
 def matrix_product(algebra: Algebra, x: Array, y: Array) -> Array:

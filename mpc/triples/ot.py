@@ -30,6 +30,7 @@ from mpc.correlations import (
     Row,
     Squares,
     Triples,
+    Truncations,
     check,
     in_fours,
     matrix_product,
@@ -112,8 +113,9 @@ class ObliviousTriples:
         words, bits = self._bits(ctx, parts[0])
         made: tuple[Array | None, ...] = (words, bits)
         if isinstance(kind, Masks):
-            products = self._products(ctx.under(parts[0].scheme), words)
-            made = (words, products, None if bits is None else _numbers(ctx.scheme.algebra, bits.reshape(*parts[0].shape, 64)))
+            multiplied = words if words is None or not isinstance(kind, Truncations) else words[:, : kind.shift]
+            products = self._products(ctx.under(parts[0].scheme), multiplied)
+            made = (words, products, None if bits is None else _numbers(kind, ctx.scheme.algebra, bits.reshape(*parts[0].shape, 64)))
         return [self._shared(ctx.under(part.scheme), part.shape, x) for part, x in zip(parts, made, strict=True)]
 
     def _triples(self, ctx: Context, count: int) -> Array | None:
@@ -261,9 +263,15 @@ def _largest(kind: Kind, scheme: Scheme) -> int:
     return _BITS if isinstance(kind, Bits) else BATCH
 
 
-def _numbers(algebra: Algebra, bits: Array) -> Array:
-    """What bits (count, bits, 64) make up: (count, 64)."""
-    return algebra.combination([1 << i for i in range(bits.shape[1])], [bits[:, i] for i in range(bits.shape[1])])
+def _numbers(kind: Masks, algebra: Algebra, bits: Array) -> Array:
+    """What bits (count, bits, 64) make up, as `kind` has it."""
+
+    def number(bits: Array) -> Array:
+        return algebra.combination([1 << i for i in range(bits.shape[1])], [bits[:, i] for i in range(bits.shape[1])])
+
+    if isinstance(kind, Truncations):
+        return np.stack([number(bits), number(bits[:, kind.shift :]), bits[:, -1]], axis=1)
+    return number(bits)
 
 
 def _piece_cost(scheme: Scheme, me: PartyId, kind: Kind) -> Cost:

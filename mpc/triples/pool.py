@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,4 +48,4 @@ class Pools:
 
     def of(self, kind: Row, scheme: Scheme) -> Pool:
         """That of the kind under `scheme`; ANDs are the same whether one asks under the session's scheme or that of words."""
-        return self._pools.setdefault((type(kind), *(part.scheme for part in kind.parts(scheme))), Pool())
+        return self._pools.setdefault((replace(kind, count=1), *(part.scheme for part in kind.parts(scheme))), Pool())

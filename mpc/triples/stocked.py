@@ -26,7 +26,7 @@ from typing import NamedTuple, Protocol
 
 from mpc.algebra import Array
 from mpc.context import Context
-from mpc.correlations import Kind, Row, check, shares
+from mpc.correlations import ROWS, Kind, Row, check, shares
 from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share
@@ -111,7 +111,7 @@ class StockedTriples:
         missing = kind.count - pool.size
         if missing <= 0:
             return
-        if pool not in self._short:
+        if type(kind) in ROWS and pool not in self._short:
             for batch in draw(ctx, self._supply(kind), missing):
                 pool.put(batch)
                 self.from_stock[kind.name] += len(batch[0])

@@ -45,17 +45,15 @@ def negative(ctx: Context, x: Share) -> BitShare:
     length = bit_length(ctx.scheme.algebra)
     if _is_odd(ctx.scheme.algebra):
         lower, same, lowest = _against_mask(ctx, 2 * x, length, 0)
-        return BitShare(_less(ctx, lower, same) + lowest, x.shape)
+        return BitShare(join(ctx, lower, same) + lowest, x.shape)
     lower, same, highest = _against_mask(ctx, x, length - 1, length - 1)
-    return BitShare(_less(ctx, lower, same) + highest, x.shape)
+    return BitShare(join(ctx, lower, same) + highest, x.shape)
 
 
 def negative_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) -> Cost:
     """What one `negative` or `less` of `count` elements costs party `me`."""
-    cost = _against_mask_cost(scheme, me, source, count)
-    for fours in _levels(scheme):
-        cost += multiply_cost(boolean(scheme), me, source, (2 * (fours // 2) - 1) * words_of(count))
-    return cost
+    fours = -(-bit_length(scheme.algebra) // 4)
+    return _against_mask_cost(scheme, me, source, count) + join_cost(scheme, me, source, fours, count)
 
 
 def negative_takes(scheme: Scheme, count: int) -> tuple[Masks, Ands]:
@@ -104,14 +102,17 @@ def _is_odd(algebra: Algebra) -> bool:
 
 
 def _levels(scheme: Scheme) -> Iterator[int]:
-    """How many parts there are at each level of the tree, but the last."""
-    parts = -(-bit_length(scheme.algebra) // 4)
+    return levels(-(-bit_length(scheme.algebra) // 4))
+
+
+def levels(parts: int) -> Iterator[int]:
+    """How many parts there are at each level of a tree, but the last."""
     while parts > 1:
         yield parts
         parts = -(-parts // 2)
 
 
-def _less(ctx: Context, lower: list[Share], same: list[Share]) -> Share:
+def join(ctx: Context, lower: list[Share], same: list[Share]) -> Share:
     """Of numbers in parts, lowest first: whether the first is less, from whether each of its parts is less or the same."""
     while (parts := len(lower)) > 1:
         pairs = parts // 2
@@ -120,6 +121,14 @@ def _less(ctx: Context, lower: list[Share], same: list[Share]) -> Share:
         lower = [*map(add, lower[1 : 2 * pairs : 2], product), *lower[2 * pairs :]]
         same = [same[0], *product[pairs:], *same[2 * pairs :]]
     return lower[0]
+
+
+def join_cost(scheme: Scheme, me: PartyId, source: Costed | None, parts: int, count: int) -> Cost:
+    """What one `join` of so many parts of `count` numbers costs party `me`."""
+    cost = Cost()
+    for level in levels(parts):
+        cost += multiply_cost(boolean(scheme), me, source, (2 * (level // 2) - 1) * words_of(count))
+    return cost
 
 
 def _products(ctx: Context, x: Sequence[Share], y: Sequence[Share], skip: int = -1) -> list[Share]:
@@ -134,26 +143,33 @@ def _against_mask(ctx: Context, x: Share, length: int, at: int) -> tuple[list[Sh
     """Opens c = x + r for a random r. Four by four of their lowest `length` bits, lowest first: whether those of c are less than
     those of r, and whether they are the same, in words; and the sum of bit `at` of both. One round."""
     ctx.check(x)
-    source, algebra = ctx.triples, ctx.scheme.algebra
-    if source is None:
-        raise ProtocolError("a comparison takes random numbers with their bits, and this session has no source of them")
-    flat = x.data.reshape(-1)
-    source.request(ctx, Masks(words_of(flat.size)))
-    kept: deque[tuple[Share, Share]] = deque()
     found: list[list[Share]] = []
-
-    def masked(block: slice) -> Array:
-        bits, products, numbers = source.take(ctx, Masks(words_of(block.stop - block.start)))
-        kept.append((bits, products))
-        return algebra.add(flat[block], numbers.data.reshape(-1)[: block.stop - block.start])
-
-    for _, parts in ctx.broadcast("compare", flat.size, masked):
-        bits, products = kept.popleft()
-        opened = _bits_of(algebra, combine(ctx, parts, "compare"))
-        found.append([*_in_fours(opened[:length], bits, products), bits[:, at] + opened[at]])
+    for c, bits, products, _ in opened_with(ctx, x.data.reshape(-1), Masks(1), "compare"):
+        opened = bits_of(ctx.scheme.algebra, c)
+        found.append([*in_fours(opened[:length], bits, products), bits[:, at] + opened[at]])
     rows = [concatenate(blocks) for blocks in zip(*found, strict=True)]
     fours = len(rows) // 2
     return rows[:fours], rows[fours:-1], rows[-1]
+
+
+def opened_with(ctx: Context, x: Array, kind: Masks, operation: str) -> Iterator[tuple[Array, Share, Share, Share]]:
+    """Opens c = x + r, for residues x and random r; yields c, and all that `kind` has of r, a block at a time. One round."""
+    source, algebra = ctx.triples, ctx.scheme.algebra
+    if source is None:
+        raise ProtocolError(f"{operation}: takes random numbers with their bits, and this session has no source of them")
+    source.request(ctx, replace(kind, count=words_of(x.size)))
+    kept: deque[tuple[Share, ...]] = deque()
+
+    def masked(block: slice) -> Array:
+        count = block.stop - block.start
+        bits, products, numbers = source.take(ctx, replace(kind, count=words_of(count)))
+        kept.append((bits, products, numbers))
+        r = numbers.data if numbers.data.ndim == 2 else numbers.data[:, 0]
+        return algebra.add(x[block], r.reshape(-1)[:count])
+
+    for _, parts in ctx.broadcast(operation, x.size, masked):
+        bits, products, numbers = kept.popleft()
+        yield combine(ctx, parts, operation), bits, products, numbers
 
 
 def _against_mask_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) -> Cost:
@@ -161,7 +177,7 @@ def _against_mask_cost(scheme: Scheme, me: PartyId, source: Costed | None, count
     return source.cost(scheme, me, Masks(words_of(count))) + reveal_cost(scheme, me, range(scheme.parties), count)
 
 
-def _bits_of(algebra: Algebra, x: Array) -> Array:
+def bits_of(algebra: Algebra, x: Array) -> Array:
     """The bits of residues, (bits, words)."""
     padded = np.concatenate([x, np.zeros(-x.size % 64, x.dtype)]).reshape(-1, 64).T
     if x.dtype == np.uint64:
@@ -170,7 +186,7 @@ def _bits_of(algebra: Algebra, x: Array) -> Array:
     return np.concatenate([transposed(half.astype(np.uint64)) for half in halves])[: bit_length(algebra)]
 
 
-def _in_fours(c: Array, r: Share, products: Share) -> list[Share]:
+def in_fours(c: Array, r: Share, products: Share) -> list[Share]:
     """Whether the public bits c (length, words) are less than the secret ones r (words, bits), four by four, lowest first; then
     whether they are the same.
 

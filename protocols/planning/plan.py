@@ -257,7 +257,7 @@ class Plan:
         """What is taken from the source of triples, of each kind: asked for before anything else."""
         counting = _Counting()
         self._cost(0, counting)
-        return tuple(kind(count) for kind, count in counting.counts.items()) if self.triples is not None else ()
+        return tuple(replace(kind, count=count) for kind, count in counting.counts.items()) if self.triples is not None else ()
 
     def _cost(self, me: PartyId, counting: "_Counting") -> Cost:
         """Without what the source of triples takes to make them."""
@@ -434,11 +434,11 @@ class _Counting:
     """A source of triples that costs nothing, and counts what is taken of each kind."""
 
     def __init__(self) -> None:
-        self.counts: Counter[type[Row]] = Counter()
+        self.counts: Counter[Row] = Counter()
 
     def cost(self, scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
         assert isinstance(kind, Row)
-        self.counts[type(kind)] += kind.count
+        self.counts[replace(kind, count=1)] += kind.count
         return Cost()
 
 
