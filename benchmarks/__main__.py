@@ -37,7 +37,7 @@ def lines(groups: tuple[str, ...], runs: int, quick: bool, peers: Peers) -> Iter
 def bench(names: tuple[str, ...], format_: str, quick: bool, with_peers: bool, picture: Path | None) -> None:
     """Measure what Comity costs here: all of it, or NAMEs alone.
 
-    share, open, multiply, compare, dealer, sum: protocols, among threads and among processes over mutual TLS, beside plain numpy
+    share, open, multiply, compare, truncate, dealer, sum: protocols, among threads and among processes over mutual TLS, beside plain numpy
     and raw TLS sockets. ot: oblivious transfers; silent: what another way to make them would bring. noise, ledger: what privacy costs a company. rows, cells, companies: whole queries, beside the same local queries. start: the command and a node.
     """
     peers = Peers(WORKS if with_peers else ())

@@ -18,7 +18,18 @@ from mpc.schemes.named import schemes
 from mpc.share import Share
 from mpc.triples.dealer import DealerTriples
 from mpc.triples.ot import ObliviousTriples
-from protocols.gadgets import less, multiply, multiply_cost, negative_cost, reveal, reveal_cost, share, share_cost
+from protocols.gadgets import (
+    less,
+    multiply,
+    multiply_cost,
+    negative_cost,
+    reveal,
+    reveal_cost,
+    share,
+    share_cost,
+    truncate,
+    truncate_cost,
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class Case:
         if self.named:
             return self.named
         how = {"dealer": ", dealt in the run", "preloaded": ", triples preloaded", "ot": ", triples made by OT in the run"}
-        return f"{self.scheme} over {self.sharing.algebra.name}{how[self.triples] if self.triples and self.group in ('multiply', 'compare') else ''}"
+        return f"{self.scheme} over {self.sharing.algebra.name}{how[self.triples] if self.triples and self.group in ('multiply', 'compare', 'truncate') else ''}"
 
 
 def shared(ctx: Context, values: np.ndarray) -> list[Share]:
@@ -130,6 +141,12 @@ _COMPARE = (
     lambda scheme, me, n, source: negative_cost(scheme, me, source, n),
     lambda x: x < x[::-1],
 )
+_TRUNCATE = (
+    shared,
+    lambda ctx, shares: truncate(ctx, shares[0], FRACTION),
+    lambda scheme, me, n, source: truncate_cost(scheme, me, source, n, FRACTION),
+    lambda x: x >> FRACTION,
+)
 _DEALER = (
     shared,
     _take,
@@ -163,6 +180,8 @@ _SUM = (
 
 
 TRANSFERS = 1 << 22
+FRACTION = 16
+"""Bits that are dropped."""
 SHARINGS = (("additive", False), ("additive", True), ("shamir", False), ("shamir", True))
 MULTIPLICATIONS = (
     ("additive", False, 2, "preloaded"),
@@ -190,6 +209,7 @@ def cases(quick: bool) -> list[Case]:
         listed.append(Case("multiply", scheme, wide, parties, source, count, *_MULTIPLY))
     for scheme, parties, source in COMPARISONS:
         listed.append(Case("compare", scheme, False, parties, source, n >> 4 if source == "ot" else n, *_COMPARE))
+    listed.append(Case("truncate", "additive", False, 2, "preloaded", n, *_TRUNCATE))
     listed += [Case("dealer", "additive", False, parties, "dealer", n, *_DEALER) for parties in (2, 3)]
     listed += [
         Case("ot", "additive", False, 2, None, 256, *_BASE, named="base transfers"),

@@ -20,6 +20,7 @@ PAPERS: dict[str, Paper] = {
         "EUROCRYPT 2004, LNCS 3027",
         2004,
     ),
+    "AS19": Paper("Abdelrahaman Aly, Nigel P. Smart", "Benchmarking Privacy Preserving Scientific Operations", "ACNS 2019, LNCS 11464, ePrint 2019/354", 2019),
     "BS16": Paper(
         "Mark Bun, Thomas Steinke",
         "Concentrated Differential Privacy: Simplifications, Extensions, and Lower Bounds",
@@ -104,6 +105,12 @@ PAPERS: dict[str, Paper] = {
         2016,
     ),
     "Knuth97": Paper("Donald E. Knuth", "The Art of Computer Programming, Volume 2: Seminumerical Algorithms", "Addison-Wesley, third edition", 1997),
+    "LDHHZS23": Paper(
+        "Yun Li, Yufei Duan, Zhicong Huang, Cheng Hong, Chao Zhang, Yifan Song",
+        "Efficient 3PC for Binary Circuits with Application to Maliciously-Secure DNN Inference",
+        "USENIX Security 2023",
+        2023,
+    ),
     "MW17": Paper(
         "Daniele Micciancio, Michael Walter",
         "Gaussian Sampling over the Integers: Efficient, Generic, Constant-Time",
@@ -142,6 +149,7 @@ PAPERS: dict[str, Paper] = {
         2022,
     ),
     "Shamir79": Paper("Adi Shamir", "How to Share a Secret", "Communications of the ACM 22(11)", 1979),
+    "Sklansky60": Paper("J. Sklansky", "Conditional-Sum Addition Logic", "IRE Transactions on Electronic Computers EC-9(2)", 1960),
     "Warner65": Paper(
         "Stanley L. Warner",
         "Randomized Response: A Survey Technique for Eliminating Evasive Answer Bias",

@@ -7,7 +7,7 @@ One session a cell runs every case, whatever the transport: the tests only read 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, reduce
+from functools import cache, partial, reduce
 from operator import and_
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from cluster import Cluster
 
 from mpc.channel import Channel, Payload, Tag
 from mpc.context import Context
-from mpc.correlations import PRODUCTS, Ands, Bits, Kind, Masks, Matrices, Squares, Triples
+from mpc.correlations import PRODUCTS, Ands, Bits, Kind, Masks, Matrices, Squares, Triples, Truncations, bit_length
 from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.additive import Additive
@@ -37,6 +37,10 @@ from protocols.gadgets import (
     as_numbers_cost,
     both,
     both_cost,
+    compose,
+    compose_cost,
+    decompose,
+    decompose_cost,
     equal,
     is_zero_cost,
     less,
@@ -52,6 +56,8 @@ from protocols.gadgets import (
     select_cost,
     share,
     share_cost,
+    truncate,
+    truncate_cost,
 )
 from protocols.gadgets.reveal import open_residues
 
@@ -360,6 +366,20 @@ def _correlated(ctx: Context, cost: Callable[[Scheme, PartyId, Any, int], Cost])
     return cost(ctx.scheme, ctx.me, ctx.triples, LENGTH)
 
 
+def _truncate(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    return [truncate(ctx, x[0].reshape(3, 4), 3).reshape(LENGTH), truncate(ctx, x[1], 13)]
+
+
+def _decompose(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    bits = decompose(ctx, x[0])
+    return [compose(ctx, bits), compose(ctx, bits[:5], signed=False)]
+
+
+def _decompose_cost(ctx: Context) -> Cost:
+    length, each = bit_length(ctx.scheme.algebra) - 1, (ctx.scheme, ctx.me, ctx.triples, LENGTH)
+    return _correlated(ctx, decompose_cost) + compose_cost(*each, length) + compose_cost(*each, 5)
+
+
 CASES: dict[str, Case] = {
     "share": Case(
         _share_all,
@@ -416,6 +436,12 @@ CASES: dict[str, Case] = {
         ),
         correlated=True,
     ),
+    "truncate": Case(
+        _truncate, lambda v, n: [[a >> 3 for a in v[0]], [a >> 13 for a in v[1]]],
+        lambda ctx: _correlated(ctx, partial(truncate_cost, bits=3)) + _correlated(ctx, partial(truncate_cost, bits=13)),
+        correlated=True,
+    ),
+    "decompose": Case(_decompose, lambda v, n: [v[0], [a & 31 for a in v[0]]], _decompose_cost, correlated=True),
     "least": Case(
         _least, _least_exact,
         lambda ctx: (
@@ -429,7 +455,7 @@ CASES: dict[str, Case] = {
 
 CORRELATIONS: tuple[Kind, ...] = (
     Triples(1), Triples(5), Ands(1), Ands(3), Squares(1), Squares(2), Squares(7),
-    Bits(1), Bits(2), Masks(1), Masks(2),
+    Bits(1), Bits(2), Masks(1), Masks(2), Truncations(1, 3), Truncations(2, 21),
     Matrices(1, 1, 1), Matrices(5, 3, 2), Matrices(2, 3, 5), Matrices(1, 7, 1), Matrices(3, 1, 3),
 )  # fmt: skip
 
@@ -454,16 +480,20 @@ def wrong(kind: Kind, modulus: int, parts: Sequence[np.ndarray]) -> str:
         shapes = [(kind.count,), (kind.count, 64)]
     elif isinstance(kind, Masks):
         words, products, numbers = values
-        holds = True
-        for of_group, multiplied, row in zip(words, products, numbers, strict=True):
+        holds, multiplies = True, kind.shift if isinstance(kind, Truncations) else bits
+        for of_group, multiplied, rows in zip(words, products, numbers, strict=True):
             wholes = [sum((word >> lane & 1) << i for i, word in enumerate(of_group)) for lane in range(64)]
-            holds &= all((whole - x) % modulus == 0 for whole, x in zip(wholes, row, strict=True))
-            padded = [*of_group, 0, 0, 0]
+            wanted = [wholes]
+            if isinstance(kind, Truncations):
+                wanted += [[whole >> kind.shift for whole in wholes], [whole >> bits - 1 for whole in wholes]]
+            for of_wholes, row in zip(wanted, np.reshape(rows, (-1, 64)), strict=True):
+                holds &= all((whole - x) % modulus == 0 for whole, x in zip(of_wholes, row, strict=True))
+            padded = [*of_group[:multiplies], 0, 0, 0]
             for four, of_four in enumerate(multiplied):
                 for subset, product in zip(PRODUCTS, of_four, strict=True):
                     holds &= product == reduce(and_, (padded[4 * four + i] for i in range(4) if subset >> i & 1))
-        fours = (bits + 3) // 4
-        shapes = [(kind.count, bits), (kind.count, fours, 11), (kind.count, 64)]
+        fours = (multiplies + 3) // 4
+        shapes = [(kind.count, bits), (kind.count, fours, 11), (kind.count, 3, 64) if isinstance(kind, Truncations) else (kind.count, 64)]
     else:
         assert isinstance(kind, Matrices)
         a, b, c = values

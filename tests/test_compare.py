@@ -245,7 +245,7 @@ def test_an_altered_bit_changes_the_one_comparison_that_it_belongs_to(operation)
 
 
 def test_a_tree_that_forgets_a_part_is_found(monkeypatch):
-    products = compare._products
-    monkeypatch.setattr(compare, "_products", lambda ctx, x, y, skip=-1: [share * 0 for share in products(ctx, x, y, skip)])
+    products = compare.words_multiplied
+    monkeypatch.setattr(compare, "words_multiplied", lambda ctx, x, y, skip=-1: [share * 0 for share in products(ctx, x, y, skip)])
     with pytest.raises(AssertionError):
         assert_right([1, 1 << 40, 5], [1 << 20, 1, 4], Additive(2))

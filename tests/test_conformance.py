@@ -9,7 +9,7 @@ import pytest
 from conformance import CASES, CORRELATIONS, SCHEMES, TRANSPORTS, TRIPLES, Cell, cells, inputs, named, reports, wrong
 
 from mpc.context import BLOCK
-from mpc.correlations import Ands, Bits, Kind, Masks, Matrices, Squares, Triples
+from mpc.correlations import Ands, Bits, Kind, Masks, Matrices, Squares, Triples, Truncations
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes.additive import Additive
@@ -160,9 +160,10 @@ def makes(cell: Cell, me: int, kind: Kind) -> Cost:
     elif isinstance(kind, Bits | Masks):
         bits = 1 if isinstance(kind, Bits) else (algebra.modulus - 1).bit_length()
         chosen, sent, dealt = below * 64 * bits * kind.count, above * 64 * bits * kind.count * width, 64 * kind.count
+        dealt *= 3 if isinstance(kind, Truncations) else 1
         rounds = 2 * (above + (below > 0))
         if isinstance(kind, Masks) and below + above:  # of four bits two pairs, then three words times three
-            fours = (below + above) * kind.count * ((bits + 3) // 4)
+            fours = (below + above) * kind.count * (((kind.shift if isinstance(kind, Truncations) else bits) + 3) // 4)
             chosen, sent, rounds = chosen + fours * (2 + 3) * 64, sent + fours * (2 + 9) * 8, rounds + 4
     elif isinstance(kind, Matrices):
         m, k, n_columns = kind.m, kind.k, kind.n

@@ -347,7 +347,11 @@ def test_absurd_numbers_of_triples_are_refused_by_the_dealer_before_it_draws_any
         ((5, 1 << 63, 1 << 63, 1 << 63), "between 1 and"),
         ((5, 4096, 4096, 1024), "matrices of at most"),
         ((0, 1, 1, 0), "no kind of triples"),
-        ((6, 1, 0, 0), "no kind of triples"),
+        ((6, 1, 0, 0), "1 to 62 bits can be dropped, not 0"),
+        ((6, 1, 63, 0), "1 to 62 bits can be dropped, not 63"),
+        ((6, 1 << 20, 5, 0), "between 1 and"),
+        ((6, 1, 5, 1), "no kind of triples"),
+        ((7, 1, 0, 0), "no kind of triples"),
         ((1 << 63, 1, 0, 0), "no kind of triples"),
     ],
 )

@@ -21,14 +21,28 @@ from protocols.gadgets.compare import (
     negative_online_cost,
     negative_takes,
 )
+from protocols.gadgets.decompose import compose, compose_cost, decompose, decompose_cost
+from protocols.gadgets.fixed_point import (
+    divide,
+    divide_cost,
+    exponential,
+    exponential_cost,
+    logarithm,
+    logarithm_cost,
+    square_root,
+    square_root_cost,
+)
 from protocols.gadgets.multiply import multiply, multiply_cost
 from protocols.gadgets.quotient import quotient, quotient_cost
 from protocols.gadgets.reveal import reveal, reveal_cost, reveal_each, reveal_each_cost
 from protocols.gadgets.select import select, select_cost
 from protocols.gadgets.share import share, share_cost
+from protocols.gadgets.truncate import truncate, truncate_cost
 
 __all__ = [
-    "BitShare", "all_of", "all_of_cost", "as_numbers", "as_numbers_cost", "both", "both_cost", "equal", "is_zero", "is_zero_cost", "less", "multiply",
-    "multiply_cost", "negative", "negative_cost", "negative_online_cost", "negative_takes", "quotient", "quotient_cost", "reveal", "reveal_bits", "reveal_bits_cost", "reveal_cost",
-    "reveal_each", "reveal_each_cost", "select", "select_cost", "share", "share_cost",
+    "BitShare", "all_of", "all_of_cost", "as_numbers", "as_numbers_cost", "both", "both_cost", "compose", "compose_cost", "decompose",
+    "decompose_cost", "divide", "divide_cost", "equal", "exponential", "exponential_cost", "is_zero", "is_zero_cost", "less", "logarithm",
+    "logarithm_cost", "multiply", "multiply_cost", "negative", "negative_cost", "negative_online_cost", "negative_takes", "quotient",
+    "quotient_cost", "reveal", "reveal_bits", "reveal_bits_cost", "reveal_cost", "reveal_each", "reveal_each_cost", "select",
+    "select_cost", "share", "share_cost", "square_root", "square_root_cost", "truncate", "truncate_cost",
 ]  # fmt: skip

@@ -85,7 +85,7 @@ def is_zero(ctx: Context, x: Share) -> BitShare:
     _, same, _ = _against_mask(ctx, x, bit_length(ctx.scheme.algebra), 0)
     while len(same) > 1:
         pairs = len(same) // 2
-        same = _products(ctx, same[: 2 * pairs : 2], same[1 : 2 * pairs : 2]) + same[2 * pairs :]
+        same = words_multiplied(ctx, same[: 2 * pairs : 2], same[1 : 2 * pairs : 2]) + same[2 * pairs :]
     return BitShare(same[0], x.shape)
 
 
@@ -117,7 +117,7 @@ def join(ctx: Context, lower: list[Share], same: list[Share]) -> Share:
     while (parts := len(lower)) > 1:
         pairs = parts // 2
         # less in the higher part, or the same there and less in the lower; whether the lowest is the same matters to nothing
-        product = _products(ctx, 2 * same[1 : 2 * pairs : 2], lower[: 2 * pairs : 2] + same[: 2 * pairs : 2], skip=pairs)
+        product = words_multiplied(ctx, 2 * same[1 : 2 * pairs : 2], lower[: 2 * pairs : 2] + same[: 2 * pairs : 2], skip=pairs)
         lower = [*map(add, lower[1 : 2 * pairs : 2], product), *lower[2 * pairs :]]
         same = [same[0], *product[pairs:], *same[2 * pairs :]]
     return lower[0]
@@ -131,7 +131,7 @@ def join_cost(scheme: Scheme, me: PartyId, source: Costed | None, parts: int, co
     return cost
 
 
-def _products(ctx: Context, x: Sequence[Share], y: Sequence[Share], skip: int = -1) -> list[Share]:
+def words_multiplied(ctx: Context, x: Sequence[Share], y: Sequence[Share], skip: int = -1) -> list[Share]:
     """The products of words, all in one round; without the one numbered `skip`."""
     chosen = [k for k in range(len(x)) if k != skip]
     product = multiply(ctx.under(x[0].scheme), concatenate([x[k] for k in chosen]), concatenate([y[k] for k in chosen]))
@@ -186,9 +186,9 @@ def bits_of(algebra: Algebra, x: Array) -> Array:
     return np.concatenate([transposed(half.astype(np.uint64)) for half in halves])[: bit_length(algebra)]
 
 
-def in_fours(c: Array, r: Share, products: Share) -> list[Share]:
+def in_fours(c: Array, r: Share, products: Share, width: int = 4) -> list[Share]:
     """Whether the public bits c (length, words) are less than the secret ones r (words, bits), four by four, lowest first; then
-    whether they are the same.
+    whether they are the same. Only the `width` lowest of each four are looked at.
 
     With n the opposite of c, the product of r_j + n_j is 1 where all four are the same; and c is less if for some j, n_j r_j is 1,
     and r_k + n_k for all k above. Multiplied out, both are sums of products of bits of r, which come with r, times products of bits
@@ -197,6 +197,8 @@ def in_fours(c: Array, r: Share, products: Share) -> list[Share]:
     fours, lacking = -(-length // 4), -length % 4
     bits, n = np.zeros((4 * fours, words), np.uint64), np.full((4 * fours, words), _ALL)
     bits[:length], n[:length] = r.data[:, :length].T, ~c
+    for beyond in range(width, 4):
+        n[beyond::4] = _ALL
     secret, public = np.empty((16, fours, words), np.uint64), np.empty((16, fours, words), np.uint64)
     public[0] = _ALL
     for s in range(1, 16):
@@ -206,6 +208,8 @@ def in_fours(c: Array, r: Share, products: Share) -> list[Share]:
     secret[list(PRODUCTS)] = products.data[:, :fours].transpose(2, 1, 0)
     if lacking:
         secret[1 << (4 - lacking) :, -1] = 0
+    if width < 4:
+        secret[1 << width :] = 0
     less, same, term = np.zeros_like(public[0]), secret[0] & public[15], np.empty_like(public[0])
     for s in range(1, 16):
         lowest = s & -s

@@ -1,7 +1,7 @@
 """Truncate: the lowest bits of a secret dropped, as a product of fixed-point numbers needs it.
 
 x' = x + 2^(k-2), which is not negative, has a random number r of k bits added, and c = x' + r is opened. Whether the sum has wrapped
-is local: x' is below half, so it has where the highest bit of r is 1, and that of c is 0. (section 5.1) [DEK20] What
+is local: x' is below half, so it has where the highest bit of r is 1, and that of c is 0. (section 5.1) [EGKRS20] What
 is left of x' is what is left of c less what is left of r, of which shares are there (`Truncations`), and one less where the dropped
 bits of c are less than those of r. Modulo 2^k - 1 a wrap also adds 1 at the bottom.
 """
@@ -30,8 +30,8 @@ def truncate(ctx: Context, x: Share, bits: int, *, exact: bool = True) -> Share:
     AND of that tree, and a bit; from the source a tuple of `Truncations`, the ANDs, and a bit in both domains.
 
     Not `exact`: one round and the element alone. Then the result is 1 too large with the probability of what was dropped, in
-    units of 2^bits. Whether it is follows from c, which all see, and from what was dropped: who is told the result to its
-    last bit, and has an idea of x, learns about the dropped bits (section 3) [LDL+23]. So nothing may be opened of which it is
+    units of 2^bits (modulo 2^k - 1 of up to one bit more). Whether it is follows from c, which all see, and from what was dropped: who is told the result to its
+    last bit, and has an idea of x, learns about the dropped bits (section 3) [LDHHZS23]. So nothing may be opened of which it is
     not lost in more noise or rounding."""
     ctx.check(x)
     if x.scale and x.scale < bits:
