@@ -1,7 +1,7 @@
 """Everything a protocol may touch: who it is, the scheme, the channel, random streams, a source of triples."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, Protocol
 
@@ -188,31 +188,32 @@ class Context:
         return {i: bytes(self.receive_bytes(i, tag, len(message))) for i, message in messages.items()}
 
     def broadcast(
-        self, operation: str, count: int, mine: Callable[[slice], Array], rows: int = 1
-    ) -> Iterator[tuple[slice, dict[PartyId, Array]]]:
-        """One round in which every party sends all others the same, in blocks, so that sending, receiving and
-        computing go on side by side.
+        self, operation: str, count: int, mine: Callable[[slice], Array], rows: int = 1, to: Sequence[PartyId] = (), of: Sequence[PartyId] = ()
+    ) -> Iterator[tuple[slice, Array, dict[PartyId, Array]]]:
+        """One round in which every party sends the parties `to` (none: all others) the same, and hears `of` others, in blocks, so that
+        sending, receiving and computing go on side by side.
 
         `mine(block)` gives this party's array, of `rows` rows, for a block of `count` columns. Yields each block with
-        the arrays of all parties, in their order.
+        that array and those received.
         """
         tag, others = self.tag(operation), [i for i in range(self.parties) if i != self.me]
+        to, of = to or others, of or others
         coming, under_way = blocks(count, BLOCK // rows), deque[tuple[slice, Array]]()
 
         def send_next() -> None:
             block = next(coming, None)
             if block is not None:
                 under_way.append((block, mine(block)))
-                for to in others:
-                    self.send(to, tag, under_way[-1][1])
+                for peer in to:
+                    self.send(peer, tag, under_way[-1][1])
 
         for _ in range(AHEAD):
             send_next()
         while under_way:
             block, array = under_way.popleft()
-            parts = {i: array if i == self.me else self.receive(i, tag, array.shape) for i in range(self.parties)}
+            received = {peer: self.receive(peer, tag, array.shape) for peer in of}
             send_next()
-            yield block, parts
+            yield block, array, received
         self.measured += Cost(rounds=1)
 
 

@@ -19,7 +19,7 @@ from mpc.algebra.words import WORDS, transposed
 from mpc.errors import ProtocolError
 from mpc.randomness import Stream
 from mpc.schemes import PartyId, Scheme
-from mpc.schemes.additive import boolean
+from mpc.schemes.words import boolean
 from mpc.share import Share
 
 LARGEST_REQUEST = 1 << 24

@@ -20,24 +20,25 @@ def deal(ctx: Context, operation: str, shapes: Mapping[PartyId, Shape], mine: Ar
     held: dict[PartyId, Array] = {}
     travels = False
     if mine is not None:
-        flat, own = mine.reshape(-1), np.empty(mine.size, mine.dtype)
+        flat, own = mine.reshape(-1), np.empty((*scheme.axes, mine.size), mine.dtype)
         for block in blocks(flat.size):
             size = block.stop - block.start
             drawn = {i: algebra.uniform((size,), ctx.stream(ctx.me, i)) for i in scheme.seeded(owner=ctx.me)}
             _, rest = scheme.complete(drawn, flat[block])
-            own[block] = rest.pop(ctx.me)
+            own[..., block] = rest.pop(ctx.me)
             for to, part in rest.items():
                 ctx.send(to, tag, part)
                 travels = True
-        held[ctx.me] = own.reshape(mine.shape)
+        held[ctx.me] = own.reshape((*scheme.axes, *mine.shape))
     for owner, shape in shapes.items():
         if owner == ctx.me:
             continue
         if ctx.me in scheme.seeded(owner=owner):
-            held[owner] = algebra.uniform(shape, ctx.stream(owner, ctx.me))
+            dealt = algebra.uniform(shape, ctx.stream(owner, ctx.me))
         else:
-            held[owner] = ctx.receive(owner, tag, shape)
+            dealt = ctx.receive(owner, tag, shape)
             travels = True
+        held[owner] = scheme.dealt(dealt, owner, ctx.me)
     ctx.measured += Cost(rounds=1 if travels else 0)
     return held
 

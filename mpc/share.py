@@ -3,8 +3,9 @@ function that takes the context (see protocols/gadgets)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any, NoReturn, SupportsIndex
 
 import numpy as np
@@ -29,10 +30,25 @@ class Share:
 
     @property
     def shape(self) -> Shape:
-        return self.data.shape
+        return self.data.shape[len(self.scheme.axes) :]
+
+    @property
+    def size(self) -> int:
+        """How many values."""
+        return prod(self.shape)
 
     def __repr__(self) -> str:
         return f"<{self.scheme.name} share over {self.scheme.algebra.name}, shape {self.shape}>"
+
+    def _with(self, operation: Callable[[Array, Array], Array], other: Any) -> Share:
+        """`operation` with `other`, a share or a public integer array, as residues to add."""
+        operand = self._operand(other)
+        return replace(self, data=operation(self._of(self.data, operand.ndim), self._of(operand, self.data.ndim)))
+
+    def _of(self, data: Array, dimensions: int) -> Array:
+        """`data` with so many axes at least: what is new, and of length 1, comes after those of the scheme."""
+        axes = len(self.scheme.axes)
+        return data.reshape(*data.shape[:axes], *[1] * (dimensions - data.ndim), *data.shape[axes:]) if axes else data
 
     def _operand(self, other: Any) -> Array:
         """`other`, a share or a public integer array, as residues to add."""
@@ -49,15 +65,15 @@ class Share:
         return self.scheme.constant(public, self.party)
 
     def __add__(self, other: Any) -> Share:
-        return replace(self, data=self.scheme.algebra.add(self.data, self._operand(other)))
+        return self._with(self.scheme.algebra.add, other)
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Share:
-        return replace(self, data=self.scheme.algebra.subtract(self.data, self._operand(other)))
+        return self._with(self.scheme.algebra.subtract, other)
 
     def __rsub__(self, other: Any) -> Share:
-        return replace(self, data=self.scheme.algebra.subtract(self._operand(other), self.data))
+        return self._with(lambda x, y: self.scheme.algebra.subtract(y, x), other)
 
     def __neg__(self) -> Share:
         return 0 - self
@@ -65,7 +81,9 @@ class Share:
     def __mul__(self, other: Any) -> Share:
         if isinstance(other, Share):
             raise TypeError("share * share needs a round: use multiply(ctx, x, y) from protocols.gadgets")
-        return replace(self, data=self.scheme.algebra.multiply(self.data, self.scheme.algebra.encode(other)))
+        public = self.scheme.algebra.encode(other)
+        data = self._of(self.data, len(self.scheme.axes) + public.ndim)
+        return replace(self, data=self.scheme.algebra.multiply(data, public))
 
     __rmul__ = __mul__
 
@@ -73,20 +91,24 @@ class Share:
         raise TypeError("a share is neither true nor false: nobody here knows its value")
 
     def __getitem__(self, index: Any) -> Share:
+        if self.scheme.axes:
+            index = (slice(None), *(index if isinstance(index, tuple) else (index,)))
         return replace(self, data=np.asarray(self.data[index], dtype=self.data.dtype))
 
     def sum(self, axis: int = 0) -> Share:
         """The sum over one axis; local."""
-        return replace(self, data=self.scheme.algebra.total(self.data, axis))
+        return replace(self, data=self.scheme.algebra.total(self.data, axis + len(self.scheme.axes) * (axis >= 0)))
 
     def reshape(self, *shape: SupportsIndex) -> Share:
-        return replace(self, data=self.data.reshape(shape))
+        return replace(self, data=self.data.reshape((*self.scheme.axes, *shape)))
 
     def broadcast_to(self, shape: Shape) -> Share:
         """Repeated along the axes of length 1; local."""
-        return replace(self, data=np.broadcast_to(self.data, shape))
+        axes = self.scheme.axes
+        return replace(self, data=np.broadcast_to(self._of(self.data, len(axes) + len(shape)), (*axes, *shape)))
 
 
 def concatenate(shares: Sequence[Share]) -> Share:
     """Flat shares end to end; local."""
-    return replace(shares[0], data=np.concatenate([share.data.reshape(-1) for share in shares]))
+    axes = shares[0].scheme.axes
+    return replace(shares[0], data=np.concatenate([share.data.reshape(*axes, -1) for share in shares], axis=-1))

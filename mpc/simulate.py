@@ -10,6 +10,7 @@ from mpc.context import Context, TripleSource
 from mpc.randomness import fresh_seed
 from mpc.schemes import DEALER, PartyId, Scheme
 from mpc.schemes.named import schemes
+from mpc.schemes.replicated import Replicated
 from mpc.triples.dealer import deal
 from mpc.triples.insecure import InsecurePublicTriples
 from mpc.triples.named import triple_source
@@ -27,13 +28,15 @@ def simulate(
 ) -> list[Any]:
     """Runs `protocol(ctx, inputs[i])` as party i, for every i, and returns what each returned.
 
-    `scheme` is a name ("additive", "shamir", "plaintext") or a scheme; `colluding` defaults to the most it allows.
-    `triples` is "ot", "dealer" (one runs beside the parties), "insecure" or None. `wrap` may put something around each
+    `scheme` is a name ("additive", "shamir", "replicated", "plaintext") or a scheme; `colluding` defaults to the most it allows.
+    `triples` is "ot", "dealer" (one runs beside the parties), "insecure" or None; replicated shares take none. `wrap` may put something around each
     party's channel, to watch or to disturb it. The first failure of a party is raised.
     """
     n = len(inputs)
     if isinstance(scheme, str):
-        scheme = schemes(scheme, n, colluding or ((n - 1) // 2 if scheme == "shamir" else n - 1))[0]
+        scheme = schemes(scheme, n, colluding or (n - 1 if scheme in ("additive", "plaintext") else (n - 1) // 2))[0]
+    if isinstance(scheme, Replicated):
+        triples = None
     if scheme.parties != n:
         raise ValueError(f"{n} inputs for a scheme of {scheme.parties} parties")
     everybody = [*range(n), *([DEALER] if triples == "dealer" else [])]

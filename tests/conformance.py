@@ -22,8 +22,9 @@ from mpc.correlations import PRODUCTS, Ands, Bits, Kind, Masks, Matrices, Square
 from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.additive import Additive
-from mpc.schemes.named import FIELD, FIELD127, RING, RING128
+from mpc.schemes.named import FIELD, FIELD127, RING, RING128, schemes
 from mpc.schemes.plaintext import Plaintext
+from mpc.schemes.replicated import Replicated
 from mpc.schemes.shamir import Shamir
 from mpc.share import Share
 from mpc.simulate import simulate
@@ -41,6 +42,8 @@ from protocols.gadgets import (
     compose_cost,
     decompose,
     decompose_cost,
+    dot,
+    dot_cost,
     equal,
     is_zero_cost,
     less,
@@ -72,11 +75,13 @@ SCHEMES: dict[str, Callable[[int], Scheme]] = {
     "shamir-2^61-1": lambda n: Shamir(n, (n - 1) // 2, FIELD),
     "shamir-2^127-1": lambda n: Shamir(n, (n - 1) // 2, FIELD127),
     "shamir-below-most": lambda n: Shamir(n, (n - 1) // 2 - 1, FIELD),  # 5 parties, 1 colluding: 2t + 1 < n
+    "replicated-2^64": lambda n: schemes("replicated", n, 1)[0],
+    "replicated-2^128": lambda n: schemes("replicated", n, 1)[1],
     "plaintext": lambda n: Plaintext(n, RING),
 }
 
 TRIPLES: tuple[str | None, ...] = ("dealer", "ot", "insecure", None)
-"""None: where the scheme multiplies without."""
+"""None: where the scheme multiplies without; replicated shares always do."""
 
 Protocol = Callable[[Context, Any], Any]
 Transport = Callable[[Protocol, Sequence[Any], Scheme, str | None], list[Any]]
@@ -89,7 +94,7 @@ def run_in_memory(protocol: Protocol, inputs: Sequence[Any], scheme: Scheme, tri
 def run_over_grpc(protocol: Protocol, inputs: Sequence[Any], scheme: Scheme, triples: str | None) -> list[Any]:
     """Every party with a certificate and a port of its own, in threads of this process; the dealer is a node."""
     names = [f"party{i}" for i in range(scheme.parties)]
-    kind = "shamir" if scheme.name == "shamir" else "additive"  # a spec offers no plaintext; it takes any channel
+    kind = "additive" if scheme.name == "plaintext" else scheme.name  # a spec offers no plaintext; it takes any channel
     with TemporaryDirectory() as folder:
         cluster = Cluster(
             Path(folder), names, scheme=kind, colluding=scheme.privacy_threshold or 1,
@@ -147,9 +152,20 @@ def cells() -> Iterator[Cell]:
                 except ValueError:
                     continue
                 for triples in TRIPLES:
-                    possible = triples is not None or scheme.product_weights is not None
+                    possible = multiplies_with(scheme, triples)
                     if possible and SUPPORTED.get(transport, lambda scheme, triples: True)(scheme, triples):
                         yield Cell(transport, name, parties, triples)
+
+
+def multiplies_with(scheme: Scheme, triples: str | None) -> bool:
+    if triples is None:
+        return isinstance(scheme, Replicated) or scheme.product_weights is not None
+    return not isinstance(scheme, Replicated)
+
+
+def compares(scheme: Scheme, triples: object) -> bool:
+    """Whether it runs the cases that take what only a source of triples has, or replicated shares do without."""
+    return triples is not None or isinstance(scheme, Replicated)
 
 
 def named(value: object) -> str:
@@ -299,6 +315,10 @@ def _multiply(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
     return [multiply(ctx, x[0], x[1])]
 
 
+def _dot(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    return [dot(ctx, x[0].reshape(3, 4), x[1].reshape(3, 4)), dot(ctx, x[0], x[1])]
+
+
 def _multiply_table_and_number(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
     return [multiply(ctx, x[0].reshape(3, 4), x[1].reshape(3, 4)), multiply(ctx, x[0].sum(), x[1].sum())]
 
@@ -402,6 +422,14 @@ CASES: dict[str, Case] = {
         _multiply,
         lambda v, n: [[a * b for a, b in zip(v[0], v[1], strict=True)]],
         lambda ctx: _multiplied(ctx, LENGTH),
+    ),
+    "dot": Case(
+        _dot,
+        lambda v, n: [
+            [sum(a * b for a, b in zip(v[0][k : k + 4], v[1][k : k + 4], strict=True)) for k in (0, 4, 8)],
+            sum(a * b for a, b in zip(v[0], v[1], strict=True)),
+        ],
+        lambda ctx: dot_cost(ctx.scheme, ctx.me, ctx.triples, 3, 4) + dot_cost(ctx.scheme, ctx.me, ctx.triples, 1, LENGTH),
     ),
     "multiply-table-and-number": Case(
         _multiply_table_and_number,
@@ -539,7 +567,7 @@ def session(ctx: Context, mine: Sequence[int]) -> dict[str, Report]:
         return [values[0] for values in found if values is not None]
 
     for name, case in CASES.items():
-        if case.correlated and ctx.triples is None:
+        if case.correlated and not compares(ctx.scheme, ctx.triples):
             continue
         measure(name, lambda case=case: case.run(ctx, shares, mine), case.cost(ctx), opened)
     for kind in CORRELATIONS if ctx.triples is not None else ():

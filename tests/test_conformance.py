@@ -6,7 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import CASES, CORRELATIONS, SCHEMES, TRANSPORTS, TRIPLES, Cell, cells, inputs, named, reports, wrong
+from conformance import (
+    CASES,
+    CORRELATIONS,
+    SCHEMES,
+    TRANSPORTS,
+    TRIPLES,
+    Cell,
+    cells,
+    compares,
+    inputs,
+    named,
+    reports,
+    wrong,
+)
 
 from mpc.context import BLOCK
 from mpc.correlations import Ands, Bits, Kind, Masks, Matrices, Squares, Triples, Truncations
@@ -15,6 +28,7 @@ from mpc.errors import ProtocolError
 from mpc.schemes.additive import Additive
 from mpc.schemes.named import FIELD, FIELD127, RING, RING128, schemes
 from mpc.schemes.plaintext import Plaintext
+from mpc.schemes.replicated import Replicated
 from mpc.schemes.shamir import Shamir
 from mpc.share import Share
 from mpc.simulate import simulate
@@ -45,7 +59,9 @@ def test_the_matrix_has_every_scheme_size_source_and_transport():
     assert sizes["additive-2^64"] == sizes["additive-2^128"] == sizes["plaintext"] == {2, 3, 5}
     assert sizes["shamir-2^61-1"] == sizes["shamir-2^127-1"] == {3, 5}
     assert sizes["shamir-below-most"] == {5}
-    assert {c.scheme_name for c in found if c.triples is None} == {n for n in SCHEMES if n.startswith("shamir")}
+    assert sizes["replicated-2^64"] == sizes["replicated-2^128"] == {3}
+    assert {c.scheme_name for c in found if c.triples is None} == {n for n in SCHEMES if n.startswith(("shamir", "replicated"))}
+    assert {c.triples for c in found if c.scheme_name.startswith("replicated")} == {None}
 
 
 Check = Callable[[Cell], Iterator[str]]
@@ -74,6 +90,8 @@ def no_share_of_an_output_goes_to_who_is_no_receiver(cell: Cell) -> Iterator[str
         if (of := CASES[name].receivers(cell.parties)) is not None:
             for me, party in enumerate(reports(cell)):
                 to, of_whom = set(of) - {me}, set(range(cell.parties)) - {me} if me in of else set()
+                if cell.scheme.name == "replicated":  # who lacks a component has it from the one before alone
+                    to, of_whom = to & {(me + 1) % 3}, of_whom & {(me - 1) % 3}
                 if party[name].sent_to != to or party[name].received_from != of_whom:
                     yield f"{name}: party {me} sent to {party[name].sent_to}, received from {party[name].received_from}"
 
@@ -96,7 +114,11 @@ def costs_are_those_of_the_papers(cell: Cell) -> Iterator[str]:
         # all shares but the owner's and those of t others
         if scheme.name == "shamir" and shared.bytes != (n - 1 - scheme.privacy_threshold) * count * width:
             yield f"share at party {me}: {shared}"
-        if cell.triples is None:
+        if scheme.name == "replicated":
+            if shared != Cost(1, count * width):
+                yield f"share at party {me}: {shared}"
+            right = Cost(1, count * width)
+        elif cell.triples is None:
             owners = 2 * scheme.privacy_threshold + 1
             right = Cost(1, (me < owners) * (n - 1 - scheme.privacy_threshold) * count * width)
         else:  # two elements to each peer, beside the triples
@@ -127,7 +149,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def cases_of(cell: Cell) -> list[str]:
-    return [name for name, case in CASES.items() if cell.triples or not case.correlated]
+    return [name for name, case in CASES.items() if compares(cell.scheme, cell.triples) or not case.correlated]
 
 
 @pytest.mark.parametrize("cell", list(cells()), ids=str)
@@ -182,6 +204,7 @@ SHARES = {
     "additive-128": Share(RING128.encode([1, 2]), Additive(3, RING128), 0),
     "shamir": Share(FIELD.encode([1, 2]), Shamir(3, 1), 0),
     "shamir-127": Share(FIELD127.encode([1, 2]), Shamir(3, 1, FIELD127), 0),
+    "replicated": Share(RING.encode([[1, 2], [3, 4]]), Replicated(), 0),
     "plaintext": Share(RING.encode([1, 2]), Plaintext(3), 0),
 }
 every_share = pytest.mark.parametrize("x", list(SHARES.values()), ids=list(SHARES))
@@ -282,7 +305,7 @@ def test_multiplying_needs_equal_shapes_and_a_source_of_triples():
 
 @pytest.mark.parametrize("name", list(SCHEMES))
 def test_a_value_beyond_the_bound_is_not_shared(name):
-    scheme = SCHEMES[name](5)
+    scheme = SCHEMES[name](3 if name.startswith("replicated") else 5)
     bound = scheme.algebra.bound
 
     def protocol(ctx, x):
@@ -291,7 +314,7 @@ def test_a_value_beyond_the_bound_is_not_shared(name):
                 share(ctx, [value])
         return reveal(ctx, share(ctx, [-bound])[0]).tolist()
 
-    assert simulate(protocol, [0] * 5, scheme) == [[-bound]] * 5
+    assert simulate(protocol, [0] * scheme.parties, scheme) == [[-bound]] * scheme.parties
 
 
 def test_what_is_shared_must_have_the_declared_shape():
@@ -310,6 +333,7 @@ def test_what_is_shared_must_have_the_declared_shape():
 def test_schemes_refuse_too_few_parties():
     for name, parties, colluding in [
         ("additive", 1, 1), ("additive", 3, 3), ("additive", 3, 0), ("shamir", 2, 1), ("shamir", 4, 2), ("shamir", 3, 0), ("magic", 3, 1),
+        ("replicated", 2, 1), ("replicated", 4, 1), ("replicated", 3, 2),
     ]:  # fmt: skip
         with pytest.raises(ValueError):
             schemes(name, parties, colluding)
@@ -325,7 +349,7 @@ def test_a_protocol_of_a_users_own_is_ten_lines():
         x, y, _ = share(ctx, mine)
         return reveal(ctx, multiply(ctx, x, y).sum(), to=[2])
 
-    for scheme in ("additive", "shamir", "plaintext"):
+    for scheme in ("additive", "shamir", "replicated", "plaintext"):
         results = simulate(inner_product, [[1, 2, 3], [4, -5, 6], [0, 0, 0]], scheme)
         assert results[:2] == [None, None]
         assert int(results[2]) == 12
@@ -336,7 +360,7 @@ def test_a_protocol_of_a_users_own_is_ten_lines():
 
 @pytest.mark.parametrize(
     ("scheme", "triples"),
-    [(Additive(3), "dealer"), (Additive(2, RING128), "dealer"), (Shamir(3, 1), None), (Shamir(5, 1), "dealer")],
+    [(Additive(3), "dealer"), (Additive(2, RING128), "dealer"), (Shamir(3, 1), None), (Shamir(5, 1), "dealer"), (Replicated(), None)],
     ids=named,
 )
 def test_arrays_longer_than_a_block(scheme, triples):

@@ -25,8 +25,9 @@ from mpc.correlations import Ands, Bits, Masks, Matrices, Squares, Triples, bit_
 from mpc.errors import PeerError, ProtocolError
 from mpc.ot import extension, matrices
 from mpc.randomness import Stream, fresh_seed
-from mpc.schemes.additive import Additive, boolean
+from mpc.schemes.additive import Additive
 from mpc.schemes.shamir import Shamir
+from mpc.schemes.words import boolean
 from mpc.simulate import simulate
 from mpc.triples import ot
 from protocols.gadgets import multiply, reveal, share
@@ -393,6 +394,7 @@ from mpc.context import Context
 from mpc.correlations import *
 from mpc.channel import MemoryChannel, MemoryNetwork
 from mpc.schemes.additive import Additive
+from mpc.schemes.words import boolean
 from mpc.schemes.shamir import Shamir
 from mpc.triples.insecure import InsecurePublicTriples
 

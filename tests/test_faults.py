@@ -18,9 +18,10 @@ from mpc.correlations import LARGEST_REQUEST, Ands, Bits, Masks, Matrices, Squar
 from mpc.errors import ComityError, PeerError, ProtocolError
 from mpc.randomness import fresh_seed
 from mpc.schemes import DEALER
-from mpc.schemes.additive import Additive, boolean
+from mpc.schemes.additive import Additive
 from mpc.schemes.plaintext import Plaintext
 from mpc.schemes.shamir import Shamir
+from mpc.schemes.words import boolean
 from mpc.simulate import simulate
 from mpc.triples.dealer import DealerTriples, deal
 from mpc.triples.insecure import InsecurePublicTriples

@@ -6,12 +6,11 @@ from functools import reduce
 
 from mpc.algebra import Algebra, Array
 from mpc.algebra.ring import RING
-from mpc.algebra.words import WORDS
-from mpc.schemes import PartyId, Scheme
+from mpc.schemes import OneComponent, PartyId
 
 
 @dataclass(frozen=True, slots=True)
-class Additive:
+class Additive(OneComponent):
     """`privacy_threshold` may be lower than the sharing gives: then so is that of the session, and what the parties make
     for it among themselves (mpc/triples/ot.py) need not be better."""
 
@@ -42,8 +41,3 @@ class Additive:
 
     def constant(self, c: Array, me: PartyId) -> Array:
         return c if me == 0 else self.algebra.subtract(c, c)
-
-
-def boolean(scheme: Scheme) -> Additive:
-    """How words of 64 bits are shared in a session under `scheme`: each is the XOR of all parties' shares."""
-    return Additive(scheme.parties, WORDS, scheme.privacy_threshold)

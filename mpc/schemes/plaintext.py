@@ -7,11 +7,11 @@ import numpy as np
 
 from mpc.algebra import Algebra, Array
 from mpc.algebra.ring import RING
-from mpc.schemes import PartyId
+from mpc.schemes import OneComponent, PartyId
 
 
 @dataclass(frozen=True, slots=True)
-class Plaintext:
+class Plaintext(OneComponent):
     parties: int
     algebra: Algebra = RING
     name = "plaintext"

@@ -11,7 +11,7 @@ import numpy as np
 
 from mpc.algebra import Algebra, Array
 from mpc.algebra.field import FIELD
-from mpc.schemes import PartyId
+from mpc.schemes import OneComponent, PartyId
 
 
 @cache
@@ -29,7 +29,7 @@ def lagrange(points: tuple[int, ...], at: int, modulus: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Shamir:
+class Shamir(OneComponent):
     parties: int
     privacy_threshold: int
     algebra: Algebra = FIELD

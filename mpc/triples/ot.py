@@ -47,7 +47,8 @@ from mpc.ot.matrices import Outer, bytes_of_matrices, vector_product_over
 from mpc.ot.products import OneBit, Threes, bytes_chosen, bytes_each_way, product_over
 from mpc.randomness import Stream
 from mpc.schemes import PartyId, Scheme
-from mpc.schemes.additive import Additive, boolean
+from mpc.schemes.additive import Additive
+from mpc.schemes.words import boolean
 from mpc.share import Share
 from mpc.triples.pool import Pools
 

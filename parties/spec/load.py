@@ -178,13 +178,17 @@ class _Checker:
             self.say("security.triples", "asks for [dealer]: add the stanza that `comity init DIR --role dealer` prints")
         if stanza.triples != "dealer" and self.file.dealer is not None:
             self.say("dealer", 'is there, but not asked for: set security.triples = "dealer", or remove [dealer]')
+        if stanza.scheme == "replicated" and stanza.triples is not None:
+            self.say("security.triples", "replicated shares are multiplied without triples: remove it")
         if n < 2:
             self.say("parties", f"a spec has at least 2 parties, this one {n}")
             return None
         try:
             schemes(stanza.scheme, n, stanza.colluding)
         except ValueError:
-            if stanza.scheme == "shamir":
+            if stanza.scheme == "replicated":
+                rule = "replicated sharing is for just 3 parties, of which colluding = 1 may be corrupted"
+            elif stanza.scheme == "shamir":
                 rule = "Shamir sharing needs at least 3 parties and 2 * colluding < parties"
             else:
                 rule = "additive sharing needs colluding < parties"

@@ -87,8 +87,11 @@ class NodeStanza(Model):
 
 class SecurityStanza(Model):
     scheme: Annotated[
-        Literal["additive", "shamir"],
-        Field(description="additive: at least 2 parties; shamir: at least 3, with 2 * colluding < parties"),
+        Literal["additive", "shamir", "replicated"],
+        Field(
+            description="additive: at least 2 parties; shamir: at least 3, with 2 * colluding < parties; replicated: just 3, with colluding = 1, "
+            "the fastest where secrets are multiplied or compared"
+        ),
     ]
     colluding: Annotated[
         int, Field(ge=1, lt=1 << 16, description="how many companies may pool all they saw and still learn nothing more")
@@ -98,7 +101,7 @@ class SecurityStanza(Model):
         Field(
             description="where multiplying gets its random triples: `ot`, the companies make them among themselves, by oblivious "
             "transfer; `dealer`, a node that colludes with nobody deals them, which asks for `[dealer]`. Without it: `ot` with "
-            "additive shares; with Shamir shares products are reshared, without triples"
+            "additive shares; with Shamir shares products are reshared, without triples; replicated shares take none"
         ),
     ] = None
 

@@ -8,14 +8,17 @@ from math import prod
 
 import numpy as np
 
-from mpc.algebra import Array, Shape
+from mpc.algebra import Algebra, Array, Shape
+from mpc.algebra.words import transposed
 from mpc.context import Context, Costed
-from mpc.correlations import Bits, unpacked
+from mpc.correlations import Bits, bit_length, unpacked
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
-from mpc.schemes.additive import boolean
+from mpc.schemes.replicated import Replicated
+from mpc.schemes.words import boolean
 from mpc.share import Share, concatenate
+from protocols.gadgets.addends import by_first, by_first_cost, by_others, known
 from protocols.gadgets.multiply import multiply, multiply_cost
 from protocols.gadgets.reveal import open_residues, reveal_cost
 
@@ -54,6 +57,15 @@ class BitShare:
         return replace(self, shape=shape)
 
 
+def bits_of(algebra: Algebra, x: Array) -> Array:
+    """The bits of residues, (bits, words)."""
+    padded = np.concatenate([x, np.zeros(-x.size % 64, x.dtype)]).reshape(-1, 64).T
+    if x.dtype == np.uint64:
+        return transposed(padded)[: bit_length(algebra)]
+    halves = (padded & (1 << 64) - 1, padded >> 64)
+    return np.concatenate([transposed(half.astype(np.uint64)) for half in halves])[: bit_length(algebra)]
+
+
 def words_of(count: int) -> int:
     """Words that hold so many bits."""
     return -(-count // 64)
@@ -68,6 +80,25 @@ def both(ctx: Context, x: BitShare, y: BitShare) -> BitShare:
 def both_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) -> Cost:
     """What one `both` of `count` bits costs party `me`."""
     return multiply_cost(boolean(scheme), me, source, words_of(count))
+
+
+def addend_bits(ctx: Context, x: Share, chosen: slice | list[int] = slice(None), *, opposite: bool = False) -> tuple[list[Share], list[Share]]:
+    """Of a replicated share the bits of two numbers, lowest first, in words: x is their sum, or with `opposite` their difference. Discloses
+    nothing. One round: the first party sends as many bits as are `chosen` (protocols/gadgets/addends.py). [MR18]"""
+    ctx.check(x)
+    algebra, words = ctx.scheme.algebra, ctx.under(boolean(ctx.scheme))
+    first, second = known(x)
+    if opposite:
+        second = algebra.subtract(second - second, second)
+    of_second = np.ascontiguousarray(bits_of(algebra, second)[chosen])
+    of_first = None if first is None else np.ascontiguousarray(bits_of(algebra, first)[chosen])
+    shares = by_first(words, of_first, of_second.shape), by_others(words, of_second)
+    return [shares[0][k] for k in range(len(of_second))], [shares[1][k] for k in range(len(of_second))]
+
+
+def addend_bits_cost(scheme: Scheme, me: PartyId, count: int, bits: int) -> Cost:
+    """What one `addend_bits` of `count` elements, and so many bits of each, costs party `me`."""
+    return by_first_cost(boolean(scheme), me, bits * words_of(count))
 
 
 def all_of(ctx: Context, x: BitShare) -> BitShare:
@@ -86,9 +117,10 @@ def _row_by_row(x: BitShare, count: int, each: int) -> Share:
     """The words of `count` rows of bits, where every row begins with a word of its own; local."""
     if each % 64 == 0 or count == 1:
         return x.words
-    bits = unpacked(x.words.data).reshape(-1)[: count * each].reshape(count, each)
-    padded = np.pad(bits, ((0, 0), (0, -each % 64)))
-    packed = np.packbits(padded, axis=-1, bitorder="little").reshape(-1).view("<u8").astype(np.uint64, copy=False)
+    axes = x.words.scheme.axes
+    bits = unpacked(x.words.data).reshape(*axes, -1)[..., : count * each].reshape(*axes, count, each)
+    padded = np.concatenate([bits, np.zeros((*axes, count, -each % 64), np.uint8)], axis=-1)
+    packed = np.packbits(padded, axis=-1, bitorder="little").reshape(*axes, -1).view("<u8").astype(np.uint64, copy=False)
     return replace(x.words, data=packed)
 
 
@@ -103,7 +135,10 @@ def all_of_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int, 
 
 def as_numbers(ctx: Context, x: BitShare) -> Share:
     """The bits as 0 or 1 under the session's scheme. Discloses nothing: x XOR r is opened for random bits r that are there in both
-    domains, and x = (x XOR r) + r - 2 (x XOR r) r. One round, a bit to each peer. [RW19]"""
+    domains, and x = (x XOR r) + r - 2 (x XOR r) r. One round, a bit to each peer. [RW19] Of replicated shares: x is the XOR of a bit that the first
+    party knows and one that the others know, which are shared and multiplied: two rounds, an element from each party, two from the first. [MR18]"""
+    if isinstance(ctx.scheme, Replicated):
+        return _multiplied(ctx, x)
     if ctx.triples is None:
         raise ProtocolError("bits become numbers with random bits of both kinds only, and this session has no source of them")
     count, words = prod(x.shape), ctx.under(boolean(ctx.scheme))
@@ -114,8 +149,20 @@ def as_numbers(ctx: Context, x: BitShare) -> Share:
     return (bits + (1 - 2 * bits) * numbers.reshape(-1)[:count]).reshape(*x.shape)
 
 
+def _multiplied(ctx: Context, x: BitShare) -> Share:
+    """x as a + b - 2 a b."""
+    encode = ctx.scheme.algebra.encode
+    first, second = known(x.words)
+    size = prod(x.shape)
+    a = by_first(ctx, None if first is None else encode(unpacked(first).reshape(-1)[:size]), (size,))
+    b = by_others(ctx, encode(unpacked(second).reshape(-1)[:size]))
+    return (a + b - 2 * multiply(ctx, a, b)).reshape(*x.shape)
+
+
 def as_numbers_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) -> Cost:
     """What one `as_numbers` of `count` bits costs party `me`."""
+    if isinstance(scheme, Replicated):
+        return by_first_cost(scheme, me, count) + multiply_cost(scheme, me, None, count)
     assert source is not None
     made = source.cost(scheme, me, Bits(words_of(count)))
     return made + reveal_cost(boolean(scheme), me, range(scheme.parties), words_of(count))

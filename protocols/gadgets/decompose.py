@@ -2,10 +2,10 @@
 
 c = x' + r is opened, as for `truncate`; x' is c less r, and less one modulo 2^k - 1 where the sum has wrapped. Bit i of a difference is
 the sum of bit i of both and of the borrow into it: whether what is below in c is less than what is below in r. These prefixes are
-joined as in a parallel prefix adder, four bits at a time. [Sklansky60]
+joined as in a parallel prefix adder, four bits at a time. [Sklansky60] Of replicated shares it is the sum of two numbers (`addend_bits`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,12 +15,22 @@ from mpc.correlations import Masks, bit_length
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
-from mpc.schemes.additive import boolean
+from mpc.schemes.replicated import Replicated
+from mpc.schemes.words import boolean
 from mpc.share import Share, concatenate
-from protocols.gadgets.bits import BitShare, as_numbers, as_numbers_cost, words_of
-from protocols.gadgets.compare import bits_of, in_fours, opened_with, words_multiplied
+from protocols.gadgets.bits import (
+    BitShare,
+    addend_bits,
+    addend_bits_cost,
+    as_numbers,
+    as_numbers_cost,
+    bits_of,
+    words_of,
+)
+from protocols.gadgets.masked import in_fours, opened_with
 from protocols.gadgets.multiply import multiply_cost
 from protocols.gadgets.reveal import reveal_cost
+from protocols.gadgets.trees import all_joined, all_joined_cost, words_multiplied
 
 
 def decompose(ctx: Context, x: Share) -> list[BitShare]:
@@ -28,8 +38,14 @@ def decompose(ctx: Context, x: Share) -> list[BitShare]:
     the algebra's `bound`; of a fixed-point number those of the integer that it is held as. Discloses nothing: what is opened is uniform.
 
     Six rounds (seven in a wide algebra). To each peer an element, and two bits for each AND: 90 over Z_2^64, 87 over GF(2^61-1), 216 or
-    225 in a wide algebra; and a tuple of `Masks` and so many ANDs from the source of triples."""
+    225 in a wide algebra; and a tuple of `Masks` and so many ANDs from the source of triples. Of replicated shares: eight rounds (nine over Z_2^128),
+    a bit for each AND, 372 or 877, from each party, and an element from the first."""
     ctx.check(x)
+    if isinstance(ctx.scheme, Replicated):
+        first, second = addend_bits(ctx, x, slice(bit_length(ctx.scheme.algebra) - 1))
+        sums = [a + b for a, b in zip(first, second, strict=True)]
+        carries = all_joined(ctx, words_multiplied(ctx, first[:-1], second[:-1]), sums[:-1])
+        return [BitShare(bit, x.shape) for bit in (sums[0], *(a + b for a, b in zip(sums[1:], carries, strict=True)))]
     algebra = ctx.scheme.algebra
     length, odd = bit_length(algebra), bool(algebra.modulus & 1)
     flat, found = (replace(x, scale=0) + (1 << length - 2)).data.reshape(-1), list[list[Share]]()
@@ -44,14 +60,7 @@ def decompose(ctx: Context, x: Share) -> list[BitShare]:
     # into each four, from what is below it
     into = [wrapped, *lower[0][:-1]] if odd else lower[0][:-1]
     equal = [wrapped, *same[0][:-1]] if odd else same[0][:-1]
-    for pairs in _prefixes(len(into)):
-        left, right = zip(*((equal[i], into[j]) for i, j in pairs), strict=True)
-        more = [(equal[i], equal[j]) for i, j in _followed(pairs)]
-        joined = words_multiplied(ctx, [*left, *(x for x, _ in more)], [*right, *(y for _, y in more)])
-        for (i, _), product in zip(pairs, joined, strict=False):
-            into[i] = into[i] + product
-        for (i, _), product in zip(_followed(pairs), joined[len(pairs) :], strict=True):
-            equal[i] = product
+    into = all_joined(ctx, into, equal)
     if not odd:
         into = [wrapped, *into]
     within = words_multiplied(ctx, [row for rows in same[1:] for row in rows], into * 3)
@@ -62,12 +71,15 @@ def decompose(ctx: Context, x: Share) -> list[BitShare]:
 
 def decompose_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int) -> Cost:
     """What one `decompose` of `count` elements costs party `me`."""
-    assert source is not None
     words = words_of(count)
+    if isinstance(scheme, Replicated):
+        bits = bit_length(scheme.algebra) - 1
+        cost = addend_bits_cost(scheme, me, count, bits) + multiply_cost(boolean(scheme), me, None, (bits - 1) * words)
+        return cost + all_joined_cost(scheme, me, None, bits - 1, count)
+    assert source is not None
     cost = source.cost(scheme, me, Masks(words)) + reveal_cost(scheme, me, range(scheme.parties), count)
     fours = _fours(scheme)
-    for pairs in _prefixes(fours - 1 + (scheme.algebra.modulus & 1)):
-        cost += multiply_cost(boolean(scheme), me, source, (len(pairs) + len(_followed(pairs))) * words)
+    cost += all_joined_cost(scheme, me, source, fours - 1 + (scheme.algebra.modulus & 1), count)
     return cost + multiply_cost(boolean(scheme), me, source, 3 * fours * words)
 
 
@@ -77,7 +89,7 @@ def compose(ctx: Context, bits: Sequence[BitShare], *, signed: bool = True) -> S
     if not bits or any(bit.shape != bits[0].shape for bit in bits):
         raise ProtocolError("bits of one shape make up a number")
     words = concatenate([bit.words for bit in bits])
-    numbers = as_numbers(ctx, BitShare(words, (len(bits), 64 * words.data.size // len(bits))))
+    numbers = as_numbers(ctx, BitShare(words, (len(bits), 64 * words.size // len(bits))))
     weights = [1 << i for i in range(len(bits))]
     if signed:
         weights[-1] = -weights[-1]
@@ -93,17 +105,3 @@ def compose_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int,
 
 def _fours(scheme: Scheme) -> int:
     return -(-(bit_length(scheme.algebra) - 1) // 4)
-
-
-def _prefixes(parts: int) -> Iterator[list[tuple[int, int]]]:
-    """At each level, which part is joined with which prefix below it."""
-    step = 1
-    while step < parts:
-        yield [(i, i // step * step - 1) for i in range(parts) if i // step % 2]
-        step *= 2
-
-
-def _followed(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Those of which what comes out does not begin at the lowest part yet, so that something is joined to it."""
-    step = pairs[0][0]
-    return [(i, j) for i, j in pairs if i >= 2 * step]

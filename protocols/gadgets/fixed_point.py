@@ -17,13 +17,14 @@ from mpc.context import Context, Costed
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
-from mpc.schemes.additive import boolean
+from mpc.schemes.words import boolean
 from mpc.share import Share, concatenate
 from protocols.gadgets.bits import BitShare, as_numbers, as_numbers_cost, words_of
-from protocols.gadgets.compare import negative, negative_cost, words_multiplied
+from protocols.gadgets.compare import negative, negative_cost
 from protocols.gadgets.decompose import decompose, decompose_cost
 from protocols.gadgets.multiply import multiply, multiply_cost
 from protocols.gadgets.quotient import BASE, quotient, quotient_cost
+from protocols.gadgets.trees import words_multiplied
 from protocols.gadgets.truncate import truncate, truncate_cost
 
 GUARD = 4
@@ -223,7 +224,7 @@ def _rounded(ctx: Context, x: Share) -> Share:
 
 
 def _parts(x: Share, count: int) -> list[Share]:
-    size = x.data.size // count
+    size = x.size // count
     return [x[k * size : (k + 1) * size] for k in range(count)]
 
 

@@ -1,33 +1,51 @@
-"""Multiply: elementwise products of secrets."""
+"""Multiply: products of secrets, one by one or added up."""
 
 from collections import deque
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
-from mpc.algebra import Array
+from mpc.algebra import Algebra, Array
 from mpc.context import Context, Costed
 from mpc.correlations import triples
 from mpc.cost import Cost
 from mpc.dealing import deal, deal_cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
+from mpc.schemes.replicated import Replicated, after, before
 from mpc.share import Share
-from protocols.gadgets.reveal import combine, reveal_cost
+from protocols.gadgets.reveal import opened, reveal_cost
 
 
 def multiply(ctx: Context, x: Share, y: Share) -> Share:
     """The elementwise product of two shares of one shape; its scale is the sum of theirs. Discloses nothing.
 
     With a source of triples: one round, two elements to each peer, one triple an element, under any linear scheme
-    [Beaver91]. Without one: by resharing, where the scheme allows it (Shamir): one round, no triples [GRR98].
+    [Beaver91]. Without one, in one round: Shamir shares by resharing, n - 1 - t elements from each of 2t + 1 parties [GRR98]; replicated
+    ones by sending one element to the party before [AFLNO16].
     """
+    if ctx.triples is None:
+        return dot(ctx, x[..., np.newaxis], y[..., np.newaxis])
+    _check(ctx, x, y)
+    return replace(_beaver(ctx, x, y), scale=x.scale + y.scale)
+
+
+def dot(ctx: Context, x: Share, y: Share) -> Share:
+    """The products of two shares of one shape, added up over the last axis, of which there must be one; their scale is the sum of both. Discloses
+    nothing. One round. Without triples, what travels is as much as for one product each; with them, as for `multiply`."""
+    _check(ctx, x, y)
+    if ctx.triples is not None:
+        return multiply(ctx, x, y).sum(-1)
+    product = _replicate(ctx, x, y) if isinstance(ctx.scheme, Replicated) else _reshare(ctx, x, y)
+    return replace(product, scale=x.scale + y.scale)
+
+
+def _check(ctx: Context, x: Share, y: Share) -> None:
     ctx.check(x)
     ctx.check(y)
     if x.shape != y.shape:
         raise ProtocolError(f"cannot multiply shapes {x.shape} and {y.shape}")
-    product = _beaver(ctx, x, y) if ctx.triples is not None else _reshare(ctx, x, y)
-    return replace(product, scale=x.scale + y.scale)
 
 
 def _beaver(ctx: Context, x: Share, y: Share) -> Share:
@@ -44,24 +62,53 @@ def _beaver(ctx: Context, x: Share, y: Share) -> Share:
         kept.append((a, c))
         return np.stack([algebra.subtract(all_x[block], a), algebra.subtract(all_y[block], b)])
 
-    for block, parts in ctx.broadcast("multiply", x.data.size, masked, rows=2):
-        d, e = combine(ctx, parts, "multiply")
+    for block, mine, received in ctx.broadcast("multiply", x.data.size, masked, rows=2):
+        d, e = opened(ctx, mine, received, "multiply")
         a, c = kept.popleft()
         product[block] = algebra.add(algebra.add(c, algebra.multiply(d, all_y[block])), algebra.multiply(e, a))
     return replace(x, data=product.reshape(x.shape))
 
 
 def _reshare(ctx: Context, x: Share, y: Share) -> Share:
-    """Products of shares lie on a polynomial of degree 2t. Each of 2t + 1 parties shares its product anew; the
+    """Products of shares, and their sums, lie on a polynomial of degree 2t. Each of 2t + 1 parties shares its own anew; the
     weighted sum of those is a sharing of degree t of the same value."""
     scheme, algebra = ctx.scheme, ctx.scheme.algebra
     weights = scheme.product_weights
     if weights is None:
         raise ProtocolError(f"{scheme.name} shares multiply with triples only, and this session has no source of them")
     owners = range(len(weights))
-    product = algebra.multiply(x.data, y.data) if ctx.me in owners else None
-    parts = deal(ctx, "multiply", dict.fromkeys(owners, x.shape), product)
+    product = _summed(algebra, algebra.multiply(x.data, y.data)) if ctx.me in owners else None
+    parts = deal(ctx, "multiply", dict.fromkeys(owners, x.shape[:-1]), product)
     return replace(x, data=algebra.combination(weights, [parts[i] for i in owners]))
+
+
+def _replicate(ctx: Context, x: Share, y: Share) -> Share:
+    """Of the nine products of components each party has three, the sum of which is a component of the product once a random
+    component of zero is added. (section 3) [AFLNO16]"""
+    algebra, me, shape = ctx.scheme.algebra, ctx.me, x.shape
+    all_x, all_y = (share.data.reshape(2, -1, shape[-1]) for share in (x, y))
+    product = np.empty((2, prod(shape[:-1])), x.data.dtype)
+
+    def mine(block: slice) -> Array:
+        (x0, x1), (y0, y1) = all_x[:, block], all_y[:, block]
+        found = _summed(algebra, algebra.add(algebra.multiply(x0, algebra.add(y0, y1)), algebra.multiply(x1, y0)))
+        zero = algebra.subtract(*(algebra.uniform(found.shape, ctx.stream(a, b)) for a, b in ((me, after(me)), (before(me), me))))
+        product[0, block] = algebra.add(found, zero)
+        return product[0, block]
+
+    for block, _, received in ctx.broadcast("multiply", product.shape[1], mine, to=(before(me),), of=(after(me),), rows=1):
+        product[1, block] = received[after(me)]
+    return replace(x, data=product.reshape(2, *shape[:-1]))
+
+
+def _summed(algebra: Algebra, products: Array) -> Array:
+    """Over the last axis."""
+    return products[..., 0] if products.shape[-1] == 1 else algebra.total(products, -1)
+
+
+def dot_cost(scheme: Scheme, me: PartyId, source: Costed | None, elements: int, length: int) -> Cost:
+    """What one `dot` that gives so many elements, each of `length` products, costs party `me`."""
+    return multiply_cost(scheme, me, source, elements * (length if source is not None else 1))
 
 
 def multiply_cost(scheme: Scheme, me: PartyId, source: Costed | None, elements: int) -> Cost:
@@ -69,5 +116,7 @@ def multiply_cost(scheme: Scheme, me: PartyId, source: Costed | None, elements: 
     if source is not None:
         made = source.cost(scheme, me, triples(scheme, elements)) + Cost(triples=elements)
         return made + reveal_cost(scheme, me, range(scheme.parties), 2 * elements)
+    if isinstance(scheme, Replicated):
+        return Cost(rounds=1, bytes=elements * scheme.algebra.element_bytes)
     assert scheme.product_weights is not None
     return deal_cost(scheme, me, dict.fromkeys(range(len(scheme.product_weights)), (elements,)))

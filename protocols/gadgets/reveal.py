@@ -14,31 +14,32 @@ from mpc.share import Share, concatenate
 
 def open_residues(ctx: Context, shares: Sequence[Share], to: Iterable[PartyId], operation: str) -> list[Array] | None:
     """The residues behind `shares`, at the receivers; None elsewhere. All travel in one round."""
-    receivers = set(to)
+    receivers, scheme = set(to), ctx.scheme
     if not receivers <= set(range(ctx.parties)):
         raise ProtocolError(f"{operation}: the receivers {sorted(receivers)} are not all among {ctx.parties} parties")
     for share in shares:
         ctx.check(share)
-    flat = concatenate(shares).data
+    flat = concatenate(shares)
+    sent = scheme.sent(flat.data)
     received = ctx.exchange(
         operation,
-        {i: flat for i in sorted(receivers) if i != ctx.me},
-        {i: flat.shape for i in range(ctx.parties) if i != ctx.me} if ctx.me in receivers else {},
+        {i: sent for i in sorted(receivers) if ctx.me in scheme.senders(i)},
+        dict.fromkeys(scheme.senders(ctx.me), flat.shape) if ctx.me in receivers else {},
     )
     if ctx.me not in receivers:
         return None
-    combined = combine(ctx, dict(sorted({**received, ctx.me: flat}.items())), operation)
+    combined = opened(ctx, flat.data, received, operation)
     values, start = [], 0
     for share in shares:
-        values.append(combined[start : start + share.data.size].reshape(share.shape))
-        start += share.data.size
+        values.append(combined[start : start + share.size].reshape(share.shape))
+        start += share.size
     return values
 
 
-def combine(ctx: Context, shares: Mapping[PartyId, Array], operation: str) -> Array:
-    """The residues behind all parties' shares."""
+def opened(ctx: Context, share: Array, received: Mapping[PartyId, Array], operation: str) -> Array:
+    """The residues behind this party's share and what others sent of theirs."""
     try:
-        return ctx.scheme.combine(shares)
+        return ctx.scheme.opened(ctx.me, share, received)
     except ValueError as error:
         raise ProtocolError(f"{operation}: {error}") from None
 
@@ -50,7 +51,7 @@ def reveal(ctx: Context, *shares: Share, to: Iterable[PartyId] | None = None) ->
     without dimensions; for a single share the value itself. None at a party that is no receiver.
 
     Discloses exactly the values, to the receivers alone; no share of them goes to anybody else. One round; each
-    party sends each other receiver one element a value.
+    party sends each other receiver one element a value, replicated shares only the next one.
     """
     opened = open_residues(ctx, shares, range(ctx.parties) if to is None else to, "reveal")
     if opened is None:
@@ -67,25 +68,23 @@ def reveal_each(ctx: Context, shares: Mapping[PartyId, Share]) -> Array | None:
     Discloses to each exactly its values. Each party sends each of the others its elements."""
     for share in shares.values():
         ctx.check(share)
-    mine = shares.get(ctx.me)
-    others = [i for i in range(ctx.parties) if i != ctx.me]
+    mine, scheme = shares.get(ctx.me), ctx.scheme
     received = ctx.exchange(
         "reveal",
-        {i: shares[i].data for i in others if i in shares},
-        dict.fromkeys(others, mine.data.shape) if mine is not None else {},
+        {i: scheme.sent(share.data) for i, share in shares.items() if ctx.me in scheme.senders(i)},
+        dict.fromkeys(scheme.senders(ctx.me), mine.shape) if mine is not None else {},
     )
     if mine is None:
         return None
-    return ctx.scheme.algebra.decode(combine(ctx, dict(sorted({**received, ctx.me: mine.data}.items())), "reveal"))
+    return scheme.algebra.decode(opened(ctx, mine.data, received, "reveal"))
 
 
 def reveal_each_cost(scheme: Scheme, me: PartyId, elements: Mapping[PartyId, int]) -> Cost:
     """What one `reveal_each` of so many elements to each costs party `me`."""
-    sent = sum(count for i, count in elements.items() if i != me)
-    return Cost(rounds=1, bytes=sent * scheme.algebra.element_bytes)
+    sent = [count for i, count in elements.items() if me in scheme.senders(i)]
+    return Cost(rounds=1 if sent or me in elements else 0, bytes=sum(sent) * scheme.algebra.element_bytes)
 
 
 def reveal_cost(scheme: Scheme, me: PartyId, to: Iterable[PartyId], elements: int) -> Cost:
     """What one `reveal` of `elements` values in all costs party `me`."""
-    others = set(to) - {me}
-    return Cost(rounds=1, bytes=len(others) * elements * scheme.algebra.element_bytes)
+    return reveal_each_cost(scheme, me, dict.fromkeys(to, elements))

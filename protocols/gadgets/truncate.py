@@ -7,6 +7,7 @@ bits of c are less than those of r. Modulo 2^k - 1 a wrap also adds 1 at the bot
 """
 
 from dataclasses import replace
+from operator import add
 
 import numpy as np
 
@@ -16,10 +17,23 @@ from mpc.correlations import Truncations, bit_length
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
+from mpc.schemes.replicated import Replicated
+from mpc.schemes.words import boolean
 from mpc.share import Share, concatenate
-from protocols.gadgets.bits import BitShare, as_numbers, as_numbers_cost, words_of
-from protocols.gadgets.compare import bits_of, in_fours, join, join_cost, opened_with
+from protocols.gadgets.addends import by_first, by_first_cost, by_others, known
+from protocols.gadgets.bits import (
+    BitShare,
+    addend_bits,
+    addend_bits_cost,
+    as_numbers,
+    as_numbers_cost,
+    bits_of,
+    words_of,
+)
+from protocols.gadgets.masked import in_fours, opened_with
+from protocols.gadgets.multiply import multiply_cost
 from protocols.gadgets.reveal import reveal_cost
+from protocols.gadgets.trees import join, join_cost, words_multiplied
 
 
 def truncate(ctx: Context, x: Share, bits: int, *, exact: bool = True) -> Share:
@@ -27,18 +41,24 @@ def truncate(ctx: Context, x: Share, bits: int, *, exact: bool = True) -> Share:
     nothing: what is opened is uniform.
 
     Rounds: two, and one for each halving of ceil(bits / 4), upwards (modulo 2^k - 1, of one more). To each peer an element, two bits for each
-    AND of that tree, and a bit; from the source a tuple of `Truncations`, the ANDs, and a bit in both domains.
+    AND of that tree, and a bit; from the source a tuple of `Truncations`, the ANDs, and a bit in both domains. Of replicated shares: five rounds, and one
+    for each halving of `bits`; a bit for each AND and two elements from each party, four more from the first.
 
     Not `exact`: one round and the element alone. Then the result is 1 too large with the probability of what was dropped, in
     units of 2^bits (modulo 2^k - 1 of up to one bit more). Whether it is follows from c, which all see, and from what was dropped: who is told the result to its
     last bit, and has an idea of x, learns about the dropped bits (section 3) [LDHHZS23]. So nothing may be opened of which it is
-    not lost in more noise or rounding."""
+    not lost in more noise or rounding. Of replicated shares: five rounds, an element from each party, three more from the first, which alone then knows what the
+    error follows from."""
     ctx.check(x)
     if x.scale and x.scale < bits:
         raise ProtocolError(f"{x!r} has {x.scale} fractional bits: {bits} cannot be dropped")
     algebra = ctx.scheme.algebra
     length, odd = bit_length(algebra), bool(algebra.modulus & 1)
-    flat = (replace(x, scale=0) + (1 << length - 2)).data.reshape(-1)
+    shifted = replace(x, scale=0) + (1 << length - 2)
+    if isinstance(ctx.scheme, Replicated):
+        left_of = _of_addends(ctx, shifted, bits, exact) - (1 << length - 2 - bits)
+        return replace(left_of.reshape(*x.shape), scale=max(x.scale - bits, 0))
+    flat = shifted.data.reshape(-1)
     left, found, start = np.empty_like(flat), list[list[Share]](), 0
     for c, of_r, products, numbers in opened_with(ctx, flat, Truncations(1, bits), "truncate"):
         _, upper, highest = (numbers.data[:, k].reshape(-1)[: c.size] for k in range(3))
@@ -62,8 +82,33 @@ def truncate(ctx: Context, x: Share, bits: int, *, exact: bool = True) -> Share:
     return replace(replace(result, scale=0) - (1 << length - 2 - bits), scale=result.scale)
 
 
+def _of_addends(ctx: Context, x: Share, bits: int, exact: bool) -> Share:
+    """x / 2^bits, flat, for 0 <= x < 2^(k-1). x is the sum of two numbers, or one more where it need not be exact; that wraps where the
+    highest bit of either is 1, for that of x is 0. What is left of both, less the wrap, is one less than what is left of x where the dropped
+    bits have a carry."""
+    length = bit_length(ctx.scheme.algebra)
+    if not exact:
+        x = x - 1
+    first, second = known(x)
+    left = by_first(ctx, None if first is None else first >> _like(first, bits), second.shape) + by_others(ctx, second >> _like(second, bits))
+    chosen = [*range(bits)] * exact + [length - 1]
+    a, b = addend_bits(ctx, x, chosen)
+    both, same = words_multiplied(ctx, a, b), [*map(add, a, b)]
+    wrapped = both[-1] + same[-1]
+    rows = [wrapped, join(ctx, both[:-1], same[:-1])] if exact else [wrapped]
+    numbers = as_numbers(ctx, BitShare(concatenate(rows), (len(rows), 64 * wrapped.size)))[:, : x.size]
+    return left + -(1 << length - bits) * numbers[0] + (numbers[1] if exact else 1)
+
+
 def truncate_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: int, bits: int, *, exact: bool = True) -> Cost:
     """What one `truncate` of `count` elements costs party `me`."""
+    if isinstance(scheme, Replicated):
+        chosen = bits * exact + 1
+        cost = by_first_cost(scheme, me, count) + addend_bits_cost(scheme, me, count, chosen)
+        cost += multiply_cost(boolean(scheme), me, None, chosen * words_of(count))
+        if exact:
+            return cost + join_cost(scheme, me, None, bits, count) + as_numbers_cost(scheme, me, None, 2 * 64 * words_of(count))
+        return cost + as_numbers_cost(scheme, me, None, 64 * words_of(count))
     assert source is not None
     cost = source.cost(scheme, me, Truncations(words_of(count), bits)) + reveal_cost(scheme, me, range(scheme.parties), count)
     if exact:

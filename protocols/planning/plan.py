@@ -15,6 +15,7 @@ from mpc.cost import Cost
 from mpc.errors import ComityError
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.named import schemes
+from mpc.schemes.replicated import Replicated
 from mpc.triples.named import triple_source
 from protocols.expression import (
     Arithmetic,
@@ -63,7 +64,8 @@ class PlanError(ComityError):
 
 @dataclass(frozen=True)
 class Security:
-    """`parties` in the order of their names. `triples` is how secrets are multiplied: "ot", "dealer", or None for resharing.
+    """`parties` in the order of their names. `triples` is how secrets are multiplied: "ot", "dealer", or None for resharing, and for replicated
+    shares always.
     Additive shares cannot be reshared: where nothing else is asked for they take "ot", which trusts nobody."""
 
     parties: tuple[str, ...]
@@ -191,7 +193,9 @@ class Plan:
 
     @property
     def triples(self) -> str | None:
-        """The source of triples that the query uses, if any. Comparisons take more than resharing can give."""
+        """The source of triples that the query uses, if any. Comparisons take more than resharing can give, but not of replicated shares."""
+        if isinstance(self.scheme, Replicated):
+            return None
         if self.across or self.ratios or self.gate is not None or self.search is not None:
             return self.security.triples or "ot"
         return self.security.triples if self.products else None

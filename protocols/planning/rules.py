@@ -150,7 +150,7 @@ class Gate:
         """The bits as numbers, then `values`, cell by cell as often as there are measures, where they are 1, and else 0: flat."""
         bits = as_numbers(ctx, passed)
         (cells,) = bits.shape
-        every = bits.broadcast_to((values.data.size // cells, cells)).reshape(-1)
+        every = bits.broadcast_to((values.size // cells, cells)).reshape(-1)
         return concatenate([multiply(ctx, every, values.reshape(-1)), bits])
 
     def cost(self, scheme: Scheme, me: PartyId, source: Costed | None, cells: int, values: int) -> Cost:

@@ -33,16 +33,13 @@ import numpy as np
 
 from mpc.algebra import Array
 from mpc.context import Context, Costed
-from mpc.correlations import Ands, Masks
 from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
-from mpc.schemes.additive import boolean
 from mpc.share import Share, concatenate
 from protocols.expression import Node, Reference, largest
 from protocols.gadgets import (
     negative,
-    negative_online_cost,
-    negative_takes,
+    negative_cost,
     reveal_bits,
     reveal_bits_cost,
     share,
@@ -137,20 +134,13 @@ class Search:
         """The largest b: by so much the number of rows, and one more, is multiplied at most."""
         return max(rank.b for rank in self.ranks)
 
-    def takes(self, scheme: Scheme) -> tuple[Masks, Ands]:
-        """What all steps take from the source of triples."""
-        each = [negative_takes(scheme, count) for count in self.compared]
-        return Masks(sum(masks.count for masks, _ in each)), Ands(sum(ands.count for _, ands in each))
-
     def cost(self, scheme: Scheme, me: PartyId, source: Costed | None, holders: Sequence[PartyId], receivers: Sequence[PartyId]) -> Cost:
         """What `find` costs party `me`."""
-        assert source is not None
-        masks, ands = self.takes(scheme)
-        cost = source.cost(scheme, me, masks) + source.cost(boolean(scheme), me, ands)
+        cost = Cost()
         for size, compared in zip(self.sizes, self.compared, strict=True):
             if size:
                 cost += share_cost(scheme, me, dict.fromkeys(holders, (size,)))
-            cost += negative_online_cost(scheme, me, compared) + reveal_bits_cost(scheme, me, receivers, compared)
+            cost += negative_cost(scheme, me, source, compared) + reveal_bits_cost(scheme, me, receivers, compared)
         if self.fractions:
             cost += share_cost(scheme, me, dict.fromkeys(holders, (len(self.fractions),)))
         return cost
@@ -231,14 +221,6 @@ def _index(items: list[Item], item: Item) -> int:
     return items.index(item)
 
 
-def request(ctx: Context, search: Search) -> None:
-    """Asks for what all steps will use. Its number is in the plan."""
-    assert ctx.triples is not None
-    masks, ands = search.takes(ctx.scheme)
-    ctx.triples.request(ctx, masks)
-    ctx.triples.request(ctx.under(boolean(ctx.scheme)), ands)
-
-
 def find(
     ctx: Context, search: Search, totals: Share, holders: Sequence[PartyId], receivers: Sequence[PartyId], mine: Sequence[Ranks]
 ) -> tuple[list[list[int]] | None, Share]:
@@ -247,7 +229,6 @@ def find(
 
     `totals` are the numbers of values of the arguments; `mine` are this company's values of each, where it is a holder. Discloses what the module
     says; costs `search.cost`. [AMP04]"""
-    request(ctx, search)
     domains = [search.domain(rank) for rank in search.ranks]
     at = [0] * len(domains)  # where the part that is searched begins: at the receivers
     there: list[int] = []
