@@ -15,13 +15,14 @@ from mpc.algebra.wide import FIELD127, RING128
 from mpc.correlations import Masks, unpacked
 from mpc.errors import ProtocolError
 from mpc.schemes.additive import Additive
+from mpc.schemes.replicated import Replicated
 from mpc.schemes.shamir import Shamir
+from mpc.schemes.words import boolean
 from mpc.share import Share
 from mpc.simulate import simulate
 from protocols.gadgets import (
     BitShare,
     both,
-    compare,
     equal,
     is_zero,
     less,
@@ -30,13 +31,14 @@ from protocols.gadgets import (
     reveal_bits,
     select,
     share,
+    trees,
 )
 
 FALSE_ALARM = 1e-9
 """The probability that `not_uniform` finds something in one message though it is uniform; it looks at fewer than 1,000 here, so 1e-6
 for this file is not reached."""
 
-SCHEMES = [Additive(2), Additive(3), Shamir(3, 1), Additive(3, RING128), Shamir(3, 1, FIELD127)]
+SCHEMES = [Additive(2), Additive(3), Shamir(3, 1), Replicated(), Additive(3, RING128), Shamir(3, 1, FIELD127), Replicated(RING128)]
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=named)
 
 
@@ -85,7 +87,7 @@ def test_words_and_blocks_that_are_full_or_not(monkeypatch, scheme, triples):
         assert_right(x, y, scheme, triples)
 
 
-@pytest.mark.parametrize("scheme", [Additive(2), Shamir(3, 1)], ids=named)
+@pytest.mark.parametrize("scheme", [Additive(2), Shamir(3, 1), Replicated()], ids=named)
 def test_more_than_one_block(scheme):
     rng = np.random.default_rng(2)
     x, y = rng.integers(-2, 2, (2, (1 << 16) + 70))
@@ -221,6 +223,38 @@ def test_ands_used_twice_are_found(monkeypatch):
     assert any("multiply" in tag for tag in not_uniform(Additive(2), opened(Additive(2), 3, 5, protocol=protocol)))
 
 
+def seen_by(party, x, y, protocol=less):
+    """All that one of three with replicated shares is sent when numbers are compared: (tag, words)."""
+    watched = {}
+
+    def wrap(me, channel):
+        watched[me] = Watched(channel)
+        return watched[me]
+
+    def compare_all(ctx, mine):
+        a, b, _ = share(ctx, mine)
+        protocol(ctx, a, b)
+
+    simulate(compare_all, [np.full(MANY, v) for v in (x, y, 0)], Replicated(), wrap=wrap)
+    return [(tag, np.frombuffer(payload, np.uint64)) for _, tag, payload in watched[party].received]
+
+
+@pytest.mark.parametrize("party", range(3))
+@pytest.mark.parametrize(("x", "y"), [(3, 5), (-(1 << 50), 1 << 50), (4, 4)])
+def test_of_replicated_shares_each_party_is_sent_uniform_words_alone(party, x, y):
+    messages, words = seen_by(party, x, y), MANY // 64
+    sizes = [(tag.operation, len(values)) for tag, values in messages if tag.operation != "share"]
+    ands = [63, *(2 * pairs - 1 for pairs in (31, 16, 8, 4, 2, 1))]
+    assert sizes == [*[("addends", MANY)] * (party == 2), *(("multiply", count * words) for count in ands)]
+    assert not_uniform(Replicated(), messages) == []
+
+
+def test_replicated_products_without_a_sharing_of_zero_are_found(monkeypatch):
+    subtract = type(boolean(Replicated()).algebra).subtract
+    monkeypatch.setattr(type(boolean(Replicated()).algebra), "subtract", lambda self, a, b: subtract(self, a, a))
+    assert any("multiply" in step for party in range(3) for step in not_uniform(Replicated(), seen_by(party, 3, 5)))
+
+
 # --- who does not follow the protocol -------------------------------------------------------------------------------------
 
 
@@ -245,7 +279,7 @@ def test_an_altered_bit_changes_the_one_comparison_that_it_belongs_to(operation)
 
 
 def test_a_tree_that_forgets_a_part_is_found(monkeypatch):
-    products = compare.words_multiplied
-    monkeypatch.setattr(compare, "words_multiplied", lambda ctx, x, y, skip=-1: [share * 0 for share in products(ctx, x, y, skip)])
+    products = trees.words_multiplied
+    monkeypatch.setattr(trees, "words_multiplied", lambda ctx, x, y, skip=-1: [share * 0 for share in products(ctx, x, y, skip)])
     with pytest.raises(AssertionError):
         assert_right([1, 1 << 40, 5], [1 << 20, 1, 4], Additive(2))

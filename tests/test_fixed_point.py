@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mpc.algebra.wide import FIELD127, RING128
 from mpc.errors import ProtocolError
 from mpc.schemes.additive import Additive
+from mpc.schemes.replicated import Replicated
 from mpc.schemes.shamir import Shamir
 from mpc.simulate import simulate
 from protocols.gadgets import (
@@ -32,7 +33,7 @@ from protocols.gadgets import (
 )
 from protocols.gadgets.reveal import open_residues
 
-SCHEMES = [Additive(2), Shamir(3, 1), Additive(2, RING128), Shamir(3, 1, FIELD127)]
+SCHEMES = [Additive(2), Shamir(3, 1), Replicated(), Additive(2, RING128), Shamir(3, 1, FIELD127)]
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=named)
 
 

@@ -17,12 +17,13 @@ from mpc.correlations import Masks, Truncations, bit_length
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes.additive import Additive
+from mpc.schemes.replicated import Replicated
 from mpc.schemes.shamir import Shamir
 from mpc.simulate import simulate
 from protocols.gadgets import compose, decompose, multiply, reveal, reveal_bits, share, truncate, truncate_cost
 from protocols.gadgets.reveal import open_residues
 
-SCHEMES = [Additive(2), Additive(3), Shamir(3, 1), Additive(3, RING128), Shamir(3, 1, FIELD127)]
+SCHEMES = [Additive(2), Additive(3), Shamir(3, 1), Replicated(), Additive(3, RING128), Shamir(3, 1, FIELD127), Replicated(RING128)]
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=named)
 
 
@@ -55,7 +56,7 @@ def test_by_every_source(scheme, triples):
         assert truncated(values, bits, scheme, triples=triples) == [value >> bits for value in values]
 
 
-@pytest.mark.parametrize("scheme", [Additive(2), Shamir(3, 1)], ids=named)
+@pytest.mark.parametrize("scheme", [Additive(2), Shamir(3, 1), Replicated()], ids=named)
 def test_more_than_one_block(scheme):
     values = np.random.default_rng(3).integers(-(2**50), 2**50, (1 << 16) + 70)
     assert (truncated(values, 17, scheme) == values >> 17).all()
@@ -67,7 +68,7 @@ def _too_large(values, bits, scheme):
     return dict(zip(*(x.tolist() for x in np.unique(found, return_counts=True)), strict=True))
 
 
-@pytest.mark.parametrize("scheme", [Additive(2), Shamir(3, 1)], ids=named)
+@pytest.mark.parametrize("scheme", [Additive(2), Shamir(3, 1), Replicated()], ids=named)
 def test_not_exact_it_is_one_too_large_as_often_as_is_said(scheme):
     """A false alarm has a probability of 1e-9 for each of the binomial tests. Over the field a wrap may add one dropped bit."""
     count = 4_000

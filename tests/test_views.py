@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import Watched, named
+from conformance import Watched, multiplies_with, named
 from scipy import stats
 
 from mpc.algebra.field import Field61
@@ -24,6 +24,7 @@ from mpc.channel import Tag
 from mpc.schemes import DEALER
 from mpc.schemes.additive import Additive
 from mpc.schemes.plaintext import Plaintext
+from mpc.schemes.replicated import Replicated
 from mpc.schemes.shamir import Shamir, lagrange
 from mpc.simulate import simulate
 from protocols.gadgets import multiply, reveal, share
@@ -99,7 +100,8 @@ def views(protocol, inputs, scheme, triples, *, secret=0, zero=1, spy=Spy):
     jobs = [(np.full(LENGTH, x), secret, zero, secret, spy) for x in inputs]
     all_own = simulate(protocol, jobs, scheme, triples=triples, wrap=wrap)
     found = []
-    for me, own in enumerate(all_own):
+    for me, held in enumerate(all_own):
+        own = {f"{label}{f', component {k}' * bool(scheme.axes)}": x for label, data in held.items() for k, x in enumerate(data.reshape(-1, LENGTH))}
         received, opened = {}, {}
         for sender, tag, data in rows(scheme, watched[me].received):
             received |= {f"message from {sender} at {tag}, row {k}": row for k, row in enumerate(data)}
@@ -189,6 +191,8 @@ SCHEMES = {
     "additive-3-wide": Additive(3, RING128),
     "shamir-3": Shamir(3, 1),
     "shamir-3-wide": Shamir(3, 1, FIELD127),
+    "replicated": Replicated(),
+    "replicated-wide": Replicated(RING128),
     "shamir-5": Shamir(5, 2),
     "shamir-5-below-most": Shamir(5, 1),
 }
@@ -198,7 +202,7 @@ COALITIONS = [
     for coalition in combinations(range(scheme.parties), scheme.privacy_threshold)
     if scheme.parties < 5 or coalition in [(0,), (2,), (4,), (0, 1), (1, 2), (0, 4), (3, 4)]
     for triples in ("dealer", None)
-    if triples or scheme.product_weights
+    if multiplies_with(scheme, triples)
 ]
 
 
@@ -245,6 +249,7 @@ SUM_COALITIONS = [
     ("additive-5", Additive(5), (2, 3, 4)),
     ("shamir-3", Shamir(3, 1), (0,)),
     ("shamir-3", Shamir(3, 1), (1,)),
+    *(("replicated", Replicated(), (i,)) for i in range(3)),
     ("shamir-5", Shamir(5, 2), (0, 1)),
     ("shamir-5", Shamir(5, 2), (2, 4)),
 ]
@@ -318,6 +323,8 @@ def found_in_products(scheme, coalition, triples, spy=Spy):
         (Additive(3, HalfRing()), (1, 2), "dealer"),
         (Shamir(3, 1, ZeroField()), (2,), "dealer"),
         (Shamir(3, 1, ZeroField()), (2,), None),
+        (Replicated(ZeroRing()), (2,), None),
+        (Replicated(HalfRing()), (1,), None),
         (Plaintext(3), (2,), "dealer"),
     ],
     ids=named,
