@@ -139,6 +139,12 @@ def test_with_transfers_under_every_scheme_at_the_declared_cost(scheme, colludin
     assert_right(plan, companies, triples="ot")
 
 
+def test_ranks_of_three_with_replicated_shares_at_the_declared_cost():
+    plan = planned("SELECT RANK_OF_MINE(SUM(x)) AS r FROM t", 3, scheme="replicated", colluding=1)
+    assert plan.triples is None
+    assert_right(plan, [[(0, 7), (1, 3)], [(0, 7)], [(0, 8)]], triples=None)
+
+
 def test_what_is_opened_is_to_each_its_own_rank_and_four_times_the_median():
     plan = planned("SELECT RANK_OF_MINE(SUM(x)) AS r, MEDIAN_ACROSS(SUM(x)) AS m FROM t", 5, receivers=("c0", "c3"))
     watched = {}

@@ -334,7 +334,7 @@ COLUMNS = {
 }
 NAMES = ("alpha", "beta", "gamma")
 TABLE = Table("t", COLUMNS, 1000, NAMES)
-ADDITIVE, SHAMIR = Security(NAMES, "additive", 2), Security(NAMES, "shamir", 1)
+ADDITIVE, SHAMIR, REPLICATED = Security(NAMES, "additive", 2), Security(NAMES, "shamir", 1), Security(NAMES, "replicated", 1)
 
 
 def planned(sql: str, security: Security = ADDITIVE, table: Table = TABLE):
@@ -433,7 +433,7 @@ QUERIES = {
 }
 
 
-@pytest.mark.parametrize("security", [ADDITIVE, SHAMIR], ids=["additive", "shamir"])
+@pytest.mark.parametrize("security", [ADDITIVE, SHAMIR, REPLICATED], ids=["additive", "shamir", "replicated"])
 @pytest.mark.parametrize("query", QUERIES)
 def test_three_companies_get_the_pooled_answer(query, security, sources):
     plan = planned(QUERIES[query], security)

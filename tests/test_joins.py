@@ -30,6 +30,7 @@ SECURITIES = {
     for scheme, n, colluding, triples in [
         ("additive", 2, 1, "dealer"), ("additive", 3, 2, "dealer"), ("additive", 5, 4, "dealer"),
         ("shamir", 3, 1, None), ("shamir", 5, 2, None), ("shamir", 3, 1, "dealer"), ("shamir", 5, 2, "dealer"),
+        ("replicated", 3, 1, None),
     ]
 }  # fmt: skip
 

@@ -29,7 +29,7 @@ def everybody(cluster: Cluster, work, **options):
         return [future.exception() or future.result() for future in futures]
 
 
-@pytest.mark.parametrize(("scheme", "triples"), [("additive", "dealer"), ("shamir", None)])
+@pytest.mark.parametrize(("scheme", "triples"), [("additive", "dealer"), ("shamir", None), ("replicated", None)])
 def test_the_same_function_in_memory_and_over_grpc(tmp_path: Path, scheme: str, triples: str | None) -> None:
     cluster = Cluster(tmp_path, NAMES, scheme=scheme, triples=triples)
     cluster.approve()

@@ -70,7 +70,7 @@ PRICES = "SELECT CAST(i AS INTEGER) AS item, i > 9 AS dear, CAST(i * 5 - 0.25 AS
 
 
 def trading(folder: Path, deadline: float = 20, **options: object) -> Cluster:
-    multiplies = options.get("scheme") == "shamir" or options.get("triples")
+    multiplies = options.get("scheme") in ("shamir", "replicated") or options.get("triples")
     allowed = queries() if multiplies else queries("worth")
     cluster = Cluster(folder, NAMES, tables=TABLES, queries=allowed, deadline=deadline, **options)
     for seed, name in enumerate(NAMES, 1):
@@ -87,7 +87,7 @@ def pooled(sql: str) -> list[tuple]:
 
 @pytest.mark.parametrize(
     ("scheme", "colluding", "triples"),
-    [("additive", 2, "dealer"), ("additive", 1, "dealer"), ("shamir", 1, None), ("shamir", 1, "dealer")],
+    [("additive", 2, "dealer"), ("additive", 1, "dealer"), ("shamir", 1, None), ("shamir", 1, "dealer"), ("replicated", 1, None)],
 )
 def test_every_answer_is_that_of_the_pooled_data(tmp_path: Path, scheme: str, colluding: int, triples: str | None) -> None:
     with trading(tmp_path, scheme=scheme, colluding=colluding, triples=triples) as cluster:
@@ -119,7 +119,7 @@ def test_every_answer_is_that_of_the_pooled_data(tmp_path: Path, scheme: str, co
         assert len(expected) == 6
         assert worth["rows"] == [list(row) for row in expected]
         wide = cluster.result("wide", "alpha")
-        assert wide["algebra"] == {"additive": "Z_2^128", "shamir": "GF(2^127-1)"}[scheme]
+        assert wide["algebra"] == {"additive": "Z_2^128", "shamir": "GF(2^127-1)", "replicated": "Z_2^128"}[scheme]
         exact = sum(Fraction(int(a)) ** 4 for (a,) in pooled("SELECT amount * 100 FROM sales WHERE amount IS NOT NULL"))
         assert Fraction(wide["rows"][0][0]) == exact / 10**8
 

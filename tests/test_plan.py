@@ -67,6 +67,7 @@ DELAY_KNOWN = Not(IsNull(delay))
 
 ADDITIVE = Security(THREE, "additive", 2)
 SHAMIR = Security(THREE, "shamir", 1)
+REPLICATED = Security(THREE, "replicated", 1)
 
 
 def query(*outputs: Any, where: tuple[Node, ...] = (), group_by: tuple[Reference, ...] = (), **others: Any) -> Query:
@@ -106,8 +107,8 @@ def sum_reaching(largest: int, rows: int = 1) -> Query:
 
 @pytest.mark.parametrize(
     ("security", "small", "wide"),
-    [(ADDITIVE, RING, RING128), (SHAMIR, FIELD, FIELD127), (Security(THREE, "plaintext", 1), RING, RING128)],
-    ids=["additive", "shamir", "plaintext"],
+    [(ADDITIVE, RING, RING128), (SHAMIR, FIELD, FIELD127), (REPLICATED, RING, RING128), (Security(THREE, "plaintext", 1), RING, RING128)],
+    ids=["additive", "shamir", "replicated", "plaintext"],
 )
 def test_the_smallest_algebra_whose_bound_holds_the_range_is_chosen(security, small, wide):
     fits = small.bound // 3 * 3
@@ -649,12 +650,12 @@ EVERYTHING = query(
 EXECUTED = {
     f"{name}-{security.scheme}-{len(security.parties)}{'-triples' if security.triples else ''}": (q, security)
     for name, q, securities in [
-        ("grouped", GROUPED, [ADDITIVE, SHAMIR, Security(FIVE, "additive", 4), Security(FIVE, "shamir", 2), Security(THREE, "plaintext", 1)]),
+        ("grouped", GROUPED, [ADDITIVE, SHAMIR, REPLICATED, Security(FIVE, "additive", 4), Security(FIVE, "shamir", 2), Security(THREE, "plaintext", 1)]),
         ("everything", EVERYTHING, [ADDITIVE, Security(FIVE, "shamir", 2)]),
         ("two-holders", replace(GROUPED, tables=(flights(holders=("delta", "united")),)), [ADDITIVE, SHAMIR, Security(FIVE, "shamir", 1)]),
-        ("outside-receiver", replace(GROUPED, tables=(flights(holders=("delta", "united")),), receivers=("jetblue",)), [ADDITIVE, SHAMIR]),
+        ("outside-receiver", replace(GROUPED, tables=(flights(holders=("delta", "united")),), receivers=("jetblue",)), [ADDITIVE, SHAMIR, REPLICATED]),
         ("all-receive", replace(GROUPED, receivers=THREE), [ADDITIVE, SHAMIR]),
-        ("wide", query(select("VAR_SAMP", Arithmetic("*", Arithmetic("*", fare, fare), fare))), [ADDITIVE, SHAMIR]),
+        ("wide", query(select("VAR_SAMP", Arithmetic("*", Arithmetic("*", fare, fare), fare))), [ADDITIVE, SHAMIR, REPLICATED]),
     ]
     for security in securities
 }  # fmt: skip

@@ -23,7 +23,7 @@ from protocols.planning.rules import Rules
 from protocols.statistics import ratio
 from protocols.tables import Column, Table
 
-SCHEMES = [scheme for name in ("additive", "shamir") for scheme in schemes(name, 3, 1)]
+SCHEMES = [scheme for name in ("additive", "shamir", "replicated") for scheme in schemes(name, 3, 1)]
 DIGITS = 3
 
 
@@ -122,14 +122,14 @@ def assert_right(plan, companies, **how):
 rows = st.lists(st.tuples(st.integers(0, 1), st.none() | st.integers(-500, 1500)), max_size=5)
 
 
-@pytest.mark.parametrize("scheme", ["additive", "shamir"])
+@pytest.mark.parametrize("scheme", ["additive", "shamir", "replicated"])
 @given(companies=st.lists(rows, min_size=3, max_size=3))
 @settings(max_examples=12, deadline=None)
 def test_averages_in_groups_are_those_of_the_rows(scheme, companies):
     assert_right(planned("SELECT g, AVG_ONLY(x), AVG_ONLY(x, 0.25) AS b, AVG_ONLY(x, 3), COUNT(*) FROM t GROUP BY g", scheme=scheme), companies)
 
 
-@pytest.mark.parametrize("scheme", ["additive", "shamir"])
+@pytest.mark.parametrize("scheme", ["additive", "shamir", "replicated"])
 @given(companies=st.lists(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 10**6)), max_size=3), min_size=3, max_size=3))
 @settings(max_examples=8, deadline=None)
 def test_an_index_in_groups_is_that_of_the_companies(scheme, companies):
@@ -149,14 +149,14 @@ def test_what_cannot_vary_is_itself_and_no_value_is_null():
     assert run(plan, [[], [], []]).rows[0][0] is None
 
 
-@pytest.mark.parametrize(("scheme", "colluding", "n"), [("additive", 1, 3), ("additive", 3, 4), ("shamir", 1, 3), ("shamir", 2, 5)])
+@pytest.mark.parametrize(("scheme", "colluding", "n"), [("additive", 1, 3), ("additive", 3, 4), ("shamir", 1, 3), ("shamir", 2, 5), ("replicated", 1, 3)])
 def test_by_transfers_at_the_declared_cost(scheme, colluding, n):
     plan = planned("SELECT g, AVG_ONLY(x), COUNT(*) FROM t GROUP BY g", n, scheme, colluding)
-    assert plan.triples == "ot"
+    assert plan.triples == ("ot" if scheme != "replicated" else None)
     assert_right(plan, [[(0, 10 * k), (1, -k), (1, None)] for k in range(n)], triples="ot")
 
 
-@pytest.mark.parametrize("scheme", ["additive", "shamir"])
+@pytest.mark.parametrize("scheme", ["additive", "shamir", "replicated"])
 def test_a_small_group_is_withheld_and_a_large_one_averaged(scheme):
     plan = planned("SELECT g, AVG_ONLY(x, 0.5), COUNT(x) FROM t GROUP BY g", scheme=scheme, rules=Rules(minimum_group=4))
     companies = [[(0, 100)] * 2 + [(1, 100)] * 9, [(0, 200)] * 2, [(0, 200), (1, 200)]]

@@ -148,10 +148,10 @@ def test_a_share_of_a_sum_counts_by_its_size():
     assert run(plan, companies)[0][0][0] == ("p", 0, 6)
 
 
-@pytest.mark.parametrize(("scheme", "colluding", "n"), [("additive", 2, 3), ("additive", 1, 2), ("shamir", 1, 3), ("shamir", 2, 5)])
+@pytest.mark.parametrize(("scheme", "colluding", "n"), [("additive", 2, 3), ("additive", 1, 2), ("shamir", 1, 3), ("shamir", 2, 5), ("replicated", 1, 3)])
 def test_with_transfers_under_every_scheme_at_the_declared_cost(scheme, colluding, n):
     plan = planned(Rules(2, 2, Fraction(3, 4)), n, scheme=scheme, colluding=colluding)
-    assert plan.triples == "ot"
+    assert plan.triples == ("ot" if scheme != "replicated" else None)
     companies = [[(k % 3, k), (0, 2), (0, None), (1, 5)] for k in range(n)]
     for rows, _ in run(plan, companies, triples="ot"):
         assert rows == expected(plan, companies)
@@ -311,7 +311,7 @@ def test_a_total_that_gives_withheld_cells_away_is_refused(tmp_path, sql, more, 
         load(Cluster(tmp_path, ("alpha", "beta", "gamma"), tables=TABLES, queries=text).spec)
 
 
-@pytest.mark.parametrize("scheme", ["additive", pytest.param("shamir", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("scheme", ["additive", pytest.param("shamir", marks=pytest.mark.slow), pytest.param("replicated", marks=pytest.mark.slow)])
 def test_nodes_withhold_and_refuse_what_is_below_their_floor(tmp_path: Path, scheme: str) -> None:
     with Cluster(tmp_path, ("alpha", "beta", "gamma"), scheme=scheme, colluding=1, tables=TABLES, queries=queries(minimum_group=3)) as cluster:
         for name, p, q in (("alpha", 3, 3), ("beta", 2, 3), ("gamma", 0, 0)):

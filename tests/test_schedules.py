@@ -140,6 +140,8 @@ CASES = {
     "join, dealer, additive, 3": make(JOINED, "additive", 3, 2, [0, 1], "dealer"),
     "join, dealer, shamir, 3": make(JOINED, "shamir", 3, 1, [2], "dealer"),
     "join in blocks, resharing, shamir, 3": replace(make(JOINED, "shamir", 3, 1, [1, 2]), block=8),
+    "grouped, replicated": make(GROUPED, "replicated", 3, 1, [0, 2]),
+    "join in blocks, replicated": replace(make(JOINED, "replicated", 3, 1, [1, 2]), block=8),
     "join, resharing, shamir, 5": make(JOINED, "shamir", 5, 2, [0, 3]),
 }
 

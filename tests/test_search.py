@@ -104,11 +104,11 @@ SMALL = st.lists(st.one_of(st.none(), st.integers(-50, 50), st.sampled_from([-50
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data(), companies=st.sampled_from([2, 3, 5]), scheme=st.sampled_from(["additive", "shamir"]))
+@given(data=st.data(), companies=st.sampled_from([2, 3, 5]), scheme=st.sampled_from(["additive", "shamir", "replicated"]))
 def test_all_are_those_of_the_pooled_rows(data, companies, scheme):
     rows = [data.draw(SMALL) for _ in range(companies)]
-    if scheme == "shamir" and companies == 2:
-        companies, rows = 3, [*rows, []]
+    if scheme == "replicated" or (scheme == "shamir" and companies == 2):
+        companies, rows = 3, [*rows, []][:3]
     colluding = companies - 1 if scheme == "additive" else (companies - 1) // 2
     plan = planned(f"{ALL} FROM t", table(companies), Security(NAMES[:companies], scheme, colluding))
     low, high, median, quarter, discrete, end = answered(plan, rows)
@@ -157,7 +157,7 @@ def test_edges(rows, triples):
     assert median == (None if exact is None else float(exact))
 
 
-@pytest.mark.parametrize("scheme", ["additive", "shamir"])
+@pytest.mark.parametrize("scheme", ["additive", "shamir", "replicated"])
 @pytest.mark.parametrize(("lower", "upper"), [(-(2**62), 2**62 - 1), (5, 5), (0, 1), (0, 63), (0, 64), (-4096, -1), (-4097, 0)])
 def test_any_bounds(lower, upper, scheme):
     inside = [lower, upper, (lower + upper) // 2, min(lower + 1, upper)]
@@ -386,8 +386,9 @@ def test_disclosures_say_all_of_it():
 # --- what it costs ------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["additive", "shamir"])
-@pytest.mark.parametrize("triples", ["ot", "dealer"])
+@pytest.mark.parametrize(
+    ("scheme", "triples"), [("additive", "ot"), ("additive", "dealer"), ("shamir", "ot"), ("shamir", "dealer"), ("replicated", None)]
+)
 @pytest.mark.parametrize("select", ["MEDIAN(x)", "MIN(x) AS l, MAX(x) AS u", "QUANTILE_CONT(x, 0.3), COUNT(*)"])
 def test_the_declared_cost_is_the_measured_one(select, triples, scheme):
     security = Security(NAMES[:3], scheme, 2 if scheme == "additive" else 1, triples)
@@ -506,7 +507,7 @@ receivers = ["alpha", "beta", "gamma"]
 """
 
 
-@pytest.mark.parametrize("scheme", ["additive", pytest.param("shamir", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("scheme", ["additive", pytest.param("shamir", marks=pytest.mark.slow), "replicated"])
 def test_among_processes(tmp_path, scheme):
     with Cluster(tmp_path, ["alpha", "beta", "gamma"], scheme=scheme, tables=TABLES, queries=QUERIES) as companies:
         for number, name in enumerate(companies.parties):

@@ -379,8 +379,8 @@ DECIMAL = 'a decimal is written as text with its digits, such as "0.00"'
         ("colluding = 2", "colluding = 65536", "security.colluding", "must be less than 65536"),
         ("colluding = 2", "colluding = 2.0", "security.colluding", "must be a valid integer"),
         ("colluding = 2", "colluding = true", "security.colluding", "must be a valid integer"),
-        ('scheme = "additive"', 'scheme = "adititive"', "security.scheme", "must be 'additive' or 'shamir'"),
-        ('scheme = "additive"', 'scheme = "plaintext"', "security.scheme", "must be 'additive' or 'shamir'"),
+        ('scheme = "additive"', 'scheme = "adititive"', "security.scheme", "must be 'additive', 'shamir' or 'replicated'"),
+        ('scheme = "additive"', 'scheme = "plaintext"', "security.scheme", "must be 'additive', 'shamir' or 'replicated'"),
         (DEALER_WANTED, 'triples = "deeler"\n', "security.triples", "must be 'ot' or 'dealer'"),
         ("max_rows = 10_000", "max_rows = 0", "tables.purchases.max_rows", "must be greater than or equal to 1"),
         ("max_rows = 10_000", f"max_rows = {1 << 48}", "tables.purchases.max_rows", f"must be less than {1 << 48}"),
@@ -624,6 +624,16 @@ def test_the_companies_make_their_triples_themselves_where_nothing_else_is_asked
     assert loads(changed(sound, shamir).encode()).plans["brought"].triples == "dealer"
 
 
+def test_replicated_shares_are_for_three_and_take_no_triples(sound: str, stanza: Callable[[str], str]) -> None:
+    replicated = ('scheme = "additive"\ncolluding = 2', 'scheme = "replicated"\ncolluding = 1')
+    without = changed(sound, (DEALER_WANTED, ""), (stanza("dealer"), ""), replicated)
+    assert loads(without.encode()).security == Security(PARTIES, "replicated", 1, None)
+    assert loads(without.encode()).plans["brought"].triples is None
+    assert told(changed(without, ("colluding = 1", 'colluding = 1\ntriples = "ot"'))) == [
+        ("security.triples", "replicated shares are multiplied without triples: remove it")
+    ]
+
+
 @pytest.mark.parametrize(
     ("scheme", "parties", "colluding"),
     [
@@ -633,6 +643,8 @@ def test_the_companies_make_their_triples_themselves_where_nothing_else_is_asked
         ("shamir", 3, 2),
         ("shamir", 2, 1),
         ("shamir", 3, 3),
+        ("replicated", 3, 2),
+        ("replicated", 2, 1),
     ],
 )
 def test_too_many_colluding_parties_are_refused(
@@ -641,12 +653,13 @@ def test_too_many_colluding_parties_are_refused(
     rule = {
         "additive": "additive sharing needs colluding < parties",
         "shamir": "Shamir sharing needs at least 3 parties and 2 * colluding < parties",
+        "replicated": "replicated sharing is for just 3 parties, of which colluding = 1 may be corrupted",
     }[scheme]
     text = changed(
         sound, (TABLES, ""), (QUERIES, ""), *((stanza(name), "") for name in PARTIES[parties:]),
         ('scheme = "additive"\ncolluding = 2', f'scheme = "{scheme}"\ncolluding = {colluding}'),
     )  # fmt: skip
-    assert told(text) == [("security.colluding", f"{rule}: here are {parties} parties, and colluding = {colluding}")]
+    assert [said for said in told(text) if said[0] != "security.triples"] == [("security.colluding", f"{rule}: here are {parties} parties, and colluding = {colluding}")]
 
 
 @pytest.mark.parametrize("parties", [0, 1])
