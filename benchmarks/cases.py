@@ -1,4 +1,5 @@
-"""What is timed among parties: exchange (messages alone), share, open, multiply, compare, sum, and the dealer. Each declares its cost."""
+"""What is timed among parties: exchange (messages alone), share, open, multiply, dot, compare, truncate, sum, and the dealer. Each declares its
+cost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from mpc.share import Share
 from mpc.triples.dealer import DealerTriples
 from mpc.triples.ot import ObliviousTriples
 from protocols.gadgets import (
+    dot,
+    dot_cost,
     less,
     multiply,
     multiply_cost,
@@ -135,6 +138,12 @@ _MULTIPLY = (
     lambda scheme, me, n, source: multiply_cost(scheme, me, source, n),
     lambda x: x * x,
 )
+_DOT = (
+    lambda ctx, values: [x.reshape(-1, DOT) for x in share(ctx, values)[:2]],
+    lambda ctx, shares: dot(ctx, shares[0], shares[1]),
+    lambda scheme, me, n, source: dot_cost(scheme, me, source, n // DOT, DOT),
+    lambda x: (x * x).reshape(-1, DOT).sum(1),
+)
 _COMPARE = (
     shared,
     lambda ctx, shares: less(ctx, shares[0], shares[1]),
@@ -180,6 +189,8 @@ _SUM = (
 
 
 TRANSFERS = 1 << 22
+DOT = 256
+"""Products that are added up."""
 FRACTION = 16
 """Bits that are dropped."""
 SHARINGS = (("additive", False), ("additive", True), ("shamir", False), ("shamir", True))
@@ -193,8 +204,12 @@ MULTIPLICATIONS = (
     ("shamir", False, 3, None),
     ("shamir", False, 3, "dealer"),
     ("shamir", True, 3, None),
+    ("replicated", False, 3, None),
 )
-COMPARISONS = (("additive", 2, "preloaded"), ("additive", 2, "ot"), ("additive", 3, "preloaded"), ("shamir", 3, "preloaded"), ("shamir", 3, "ot"))
+COMPARISONS = (
+    ("additive", 2, "preloaded"), ("additive", 2, "ot"), ("additive", 3, "preloaded"), ("shamir", 3, "preloaded"), ("shamir", 3, "ot"),
+    ("replicated", 3, None),
+)
 
 
 def cases(quick: bool) -> list[Case]:
@@ -207,9 +222,10 @@ def cases(quick: bool) -> list[Case]:
     for scheme, wide, parties, source in MULTIPLICATIONS:
         count = few if wide else n >> 2 if source == "ot" else n
         listed.append(Case("multiply", scheme, wide, parties, source, count, *_MULTIPLY))
+    listed += [Case("dot", scheme, False, 3, None, n, *_DOT) for scheme in ("shamir", "replicated")]
     for scheme, parties, source in COMPARISONS:
         listed.append(Case("compare", scheme, False, parties, source, n >> 4 if source == "ot" else n, *_COMPARE))
-    listed.append(Case("truncate", "additive", False, 2, "preloaded", n, *_TRUNCATE))
+    listed += [Case("truncate", scheme, False, parties, source, n, *_TRUNCATE) for scheme, parties, source in (("additive", 2, "preloaded"), ("replicated", 3, None))]
     listed += [Case("dealer", "additive", False, parties, "dealer", n, *_DEALER) for parties in (2, 3)]
     listed += [
         Case("ot", "additive", False, 2, None, 256, *_BASE, named="base transfers"),

@@ -14,6 +14,12 @@ class Paper(NamedTuple):
 
 
 PAPERS: dict[str, Paper] = {
+    "AFLNO16": Paper(
+        "Toshinori Araki, Jun Furukawa, Yehuda Lindell, Ariel Nof, Kazuma Ohara",
+        "High-Throughput Semi-Honest Secure Three-Party Computation with an Honest Majority",
+        "CCS 2016, ePrint 2016/768",
+        2016,
+    ),
     "AMP04": Paper(
         "Gagan Aggarwal, Nina Mishra, Benny Pinkas",
         "Secure Computation of the kth-Ranked Element",
@@ -111,6 +117,7 @@ PAPERS: dict[str, Paper] = {
         "USENIX Security 2023",
         2023,
     ),
+    "MR18": Paper("Payman Mohassel, Peter Rindal", "ABY3: A Mixed Protocol Framework for Machine Learning", "CCS 2018, ePrint 2018/403", 2018),
     "MW17": Paper(
         "Daniele Micciancio, Michael Walter",
         "Gaussian Sampling over the Integers: Efficient, Generic, Constant-Time",

@@ -40,7 +40,7 @@ def negative(ctx: Context, x: Share) -> BitShare:
     over Z_2^64 and GF(2^61-1), 30.5 in a wide algebra; and a tuple of `Masks` and so many ANDs from the source of triples.
 
     Of replicated shares: eight rounds (nine over Z_2^128). From each party two bits for each number of bits that are joined, and from the first
-    an element: 30.6 bytes from it, and 22.6 from the others; twice as much over Z_2^128. (section 5.3) [MR18]"""
+    an element: 30.6 bytes from it, and 22.6 from the others; twice as much over Z_2^128. [MR18]"""
     length = bit_length(ctx.scheme.algebra)
     if isinstance(ctx.scheme, Replicated):
         first, second = addend_bits(ctx, x)

@@ -39,7 +39,7 @@ def decompose(ctx: Context, x: Share) -> list[BitShare]:
 
     Six rounds (seven in a wide algebra). To each peer an element, and two bits for each AND: 90 over Z_2^64, 87 over GF(2^61-1), 216 or
     225 in a wide algebra; and a tuple of `Masks` and so many ANDs from the source of triples. Of replicated shares: eight rounds (nine over Z_2^128),
-    a bit for each AND, 372 or 877, from each party, and an element from the first."""
+    a bit for each AND, 363 or 871, from each party, and an element from the first."""
     ctx.check(x)
     if isinstance(ctx.scheme, Replicated):
         first, second = addend_bits(ctx, x, slice(bit_length(ctx.scheme.algebra) - 1))

@@ -84,7 +84,7 @@ def _reshare(ctx: Context, x: Share, y: Share) -> Share:
 
 def _replicate(ctx: Context, x: Share, y: Share) -> Share:
     """Of the nine products of components each party has three, the sum of which is a component of the product once a random
-    component of zero is added. (section 3) [AFLNO16]"""
+    component of zero is added. [AFLNO16]"""
     algebra, me, shape = ctx.scheme.algebra, ctx.me, x.shape
     all_x, all_y = (share.data.reshape(2, -1, shape[-1]) for share in (x, y))
     product = np.empty((2, prod(shape[:-1])), x.data.dtype)

@@ -42,13 +42,13 @@ def truncate(ctx: Context, x: Share, bits: int, *, exact: bool = True) -> Share:
 
     Rounds: two, and one for each halving of ceil(bits / 4), upwards (modulo 2^k - 1, of one more). To each peer an element, two bits for each
     AND of that tree, and a bit; from the source a tuple of `Truncations`, the ANDs, and a bit in both domains. Of replicated shares: five rounds, and one
-    for each halving of `bits`; a bit for each AND and two elements from each party, four more from the first.
+    for each halving of `bits`; two elements and a bit for each AND from each party, three elements and `bits` + 1 bits more from the first. [MR18]
 
     Not `exact`: one round and the element alone. Then the result is 1 too large with the probability of what was dropped, in
     units of 2^bits (modulo 2^k - 1 of up to one bit more). Whether it is follows from c, which all see, and from what was dropped: who is told the result to its
     last bit, and has an idea of x, learns about the dropped bits (section 3) [LDHHZS23]. So nothing may be opened of which it is
-    not lost in more noise or rounding. Of replicated shares: five rounds, an element from each party, three more from the first, which alone then knows what the
-    error follows from."""
+    not lost in more noise or rounding. Of replicated shares: five rounds, an element and a bit from each party, two more and a bit from the first; the error
+    follows from what the first party knows, and from what was dropped."""
     ctx.check(x)
     if x.scale and x.scale < bits:
         raise ProtocolError(f"{x!r} has {x.scale} fractional bits: {bits} cannot be dropped")

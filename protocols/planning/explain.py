@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from mpc.schemes.replicated import Replicated
 from protocols.accounting import epsilon
 from protocols.expression import Number
 from protocols.planning.plan import Plan
@@ -29,6 +30,7 @@ _HOW = {
     "ot": "Beaver triples that the companies make by oblivious transfer",
     "dealer": "Beaver triples from the dealer",
     None: "resharing",
+    "replicated": "a message of one element from each company and no triples",
 }
 _OF_TRIPLES = {
     "ot": "Diffie-Hellman on edwards25519 is hard, and AES under a fixed key a correlation-robust hash (oblivious transfer: the companies "
@@ -36,6 +38,11 @@ _OF_TRIPLES = {
     "dealer": "the dealer colludes with no company; it sees no data and nothing that is opened",
 }
 """What must hold where secrets are multiplied, by the source of the triples."""
+
+
+def _how(plan: Plan) -> str:
+    """How secrets are multiplied."""
+    return _HOW[plan.scheme.name if isinstance(plan.scheme, Replicated) else plan.triples]
 
 
 def assumptions(plan: Plan) -> list[str]:
@@ -242,7 +249,7 @@ def steps(plan: Plan) -> list[str]:
         f"any {scheme.privacy_threshold} companies' shares together are random noise"
     ]
     if plan.products:
-        how = _HOW[plan.triples]
+        how = _how(plan)
         listed.append(
             f"multiply: {plan.multiplied:,} products of one company's secrets with the others', with {how}; the products are "
             f"added up on shares{', group by group' if plan.keys else ''}"
@@ -250,23 +257,23 @@ def steps(plan: Plan) -> list[str]:
     elif plan.across:
         compared = sum(len(pairs(len(plan.tasks[0].table.holders), figure, plan.across)) for figure in figures_of(plan.across))
         listed.append(
-            f"compare: {compared * plan.cells:,} pairs of the companies' figures, on shares, with {_HOW[plan.triples]}; no comparison is opened"
+            f"compare: {compared * plan.cells:,} pairs of the companies' figures, on shares, with {_how(plan)}; no comparison is opened"
         )
     else:
         listed.append("add: the companies' numbers are added up on shares, without any message")
     to = ", ".join(plan.query.receivers)
     if plan.ratios:
         listed.append(
-            f"divide: {len(plan.ratios) * plan.cells:,} ratio{'s' * (len(plan.ratios) * plan.cells > 1)}, digit by digit, on shares, with {_HOW[plan.triples]}; neither part is opened"
+            f"divide: {len(plan.ratios) * plan.cells:,} ratio{'s' * (len(plan.ratios) * plan.cells > 1)}, digit by digit, on shares, with {_how(plan)}; neither part is opened"
         )
     if plan.gate is not None:
         listed.append(
-            f"withhold: cells that do not have {plan.query.rules}; decided on shares, by {plan.gate.conditions * plan.cells:,} comparisons, with {_HOW[plan.triples]}"
+            f"withhold: cells that do not have {plan.query.rules}; decided on shares, by {plan.gate.conditions * plan.cells:,} comparisons, with {_how(plan)}"
         )
     if plan.search is not None:
         listed.append(
             f"search: in each of {len(plan.search.compared)} steps the companies share counts of rows up to at most {max(plan.search.sizes)} numbers, "
-            f"add them up, and compare the sums with the ranks asked for, on shares, with {_HOW[plan.triples].replace('Beaver triples', 'masks')}; "
+            f"add them up, and compare the sums with the ranks asked for, on shares, with {_how(plan).replace('Beaver triples', 'masks')}; "
             f"{sum(plan.search.compared):,} bits are opened in all, to {to}, and say in which part to search on"
         )
     if plan.revealed:
