@@ -15,7 +15,7 @@ from parties.node.config import BudgetStanza, EngineStanza, NodeFile
 from parties.node.config import TableStanza as NodeTable
 from parties.spec import models, sql
 from protocols.expression import Number
-from protocols.statistics import ALL, across, histogram, quantile, ratio
+from protocols.statistics import ALL, across, frequent, histogram, quantile, ratio
 from protocols.statistics.base import Statistic
 from protocols.tables import GROUPABLE_VALUES
 
@@ -136,6 +136,7 @@ def _sql() -> Iterator[str]:
         yield f"| `{name}(SUM(x))`, of {', '.join(across.FIGURES)} | {discloses} | the figure is 0; nobody can answer of an AVG |"
     yield f"| `{ratio.AVG_ONLY}(x)`, `{ratio.AVG_ONLY}(x, step)` | the average alone, to the nearest step; how many rows may follow from it, `comity explain` says | NULL |"
     yield f"| `{ratio.HHI}(x)` | the index alone, to {float(ratio.INDEX_STEP):g}; near 1, that one company has nearly all | NULL, too, where all totals are 0 |"
+    yield f"| `{frequent.MODE}(x)`, `{frequent.TOP_K}(x, k)` | {frequent.Frequent.discloses} | NULL |"
     yield f"| `{histogram.NAME}(x, lower, upper, bins)` | the count of each bin | 0 |"
     yield from ("", *(
         "`VAR_SAMP` and `STDDEV_SAMP` are NULL over a single value, too.",
@@ -166,6 +167,9 @@ def _sql() -> Iterator[str]:
         f"`{ratio.AVG_ONLY}` and `{ratio.HHI}` are divided and rounded before anything is opened. The step is a thousandth of the width of x's bounds, unless you name one; "
         f"halves are rounded up. `{ratio.HHI}(x)` is the sum over the companies of the squares of their parts of SUM(x), 1 / n where n companies have the same; x must not be negative, "
         f"and there must be {ratio.FEWEST} companies. Not in a join, and not with `privacy`; release rules are for `{ratio.AVG_ONLY}` alone.",
+        "",
+        f"`{frequent.MODE}` and `{frequent.TOP_K}` (k up to {frequent.MOST}) are of a column that may be a group key. Of values that are as frequent the one declared first comes first; "
+        f"`{frequent.TOP_K}` is one text, values that occur separated by commas. Not in a join, and not with `privacy`.",
         "",
         "What is not supported is refused with its place; some of it with the nearest thing that is:",
         "",

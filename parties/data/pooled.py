@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from itertools import product
+from typing import Any, TypeGuard
 
 import duckdb
 from sqlglot import exp
@@ -149,12 +150,12 @@ def _pool(connection: duckdb.DuckDBPyConnection, table: Table, source: TableSour
 
 def _fetch(
     connection: duckdb.DuckDBPyConnection, query: Query, expressions: Sequence[Node], source: TableSource
-) -> tuple[list[list[int | None]], list[list[KeyValue]]]:
+) -> tuple[list[list[Any]], list[list[KeyValue]]]:
     """Of the joined rows for which `where` holds: the values of `expressions` (for none, 1 a row is fetched), and of
     the group keys."""
     selected: list[exp.Expression] = [exp.Literal.number(1)]
     for expression in expressions:
-        selected.append(cast(render(expression, _qualified), _fetched_type(expression)))
+        selected.append(_qualified(expression) if _is_coded(expression) else cast(render(expression, _qualified), _fetched_type(expression)))
     selected += [
         cast(_qualified(key), _fetched_type(key)) if key.column.kind == "integer" else _qualified(key)
         for key in query.group_by
@@ -169,9 +170,17 @@ def _fetch(
     rows = rows.where(all_of([render(condition, _qualified) for condition in query.where]))
     arrays = list(run(connection, source, rows).fetchnumpy().values())
     ones, *columns = [array.tolist() for array in arrays]
-    values = [_integers(column) for column in columns[: len(expressions)]]
+    values = [
+        _key_values(node, column) if _is_coded(node) else _integers(column)
+        for node, column in zip(expressions, columns[: len(expressions)], strict=True)
+    ]
     keys = [_key_values(key, column) for key, column in zip(query.group_by, columns[len(expressions) :], strict=True)]
     return values or [ones], keys
+
+
+def _is_coded(node: Node) -> TypeGuard[Reference]:
+    """Whether it is a column of values that are no numbers."""
+    return isinstance(node, Reference) and node.column.kind in ("category", "boolean", "date")
 
 
 def _key_values(key: Reference, column: list[KeyValue]) -> list[KeyValue]:

@@ -40,7 +40,7 @@ from protocols.expression import (
 )
 from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
 from protocols.planning.task import Key
-from protocols.statistics import BY_NAME, across, histogram, quantile, ratio
+from protocols.statistics import BY_NAME, across, frequent, histogram, quantile, ratio
 from protocols.tables import GROUPABLE_VALUES, Table, days, microseconds
 
 DIALECT = "duckdb"
@@ -70,6 +70,7 @@ NAMES: dict[type[exp.Expr], str] = {
     exp.PercentileDisc: quantile.DISCRETE,
     exp.Min: quantile.MIN,
     exp.Max: quantile.MAX,
+    exp.Mode: frequent.MODE,
 }
 IN_JOIN = ("COUNT", "SUM", "AVG")
 ARITHMETIC: dict[type[exp.Expr], ArithmeticOperator] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*"}
@@ -407,17 +408,19 @@ class _Reader:
             return self.across(item, function, alias)
         if function in ratio.NAMES:
             return self.ratio(item, function, alias)
+        if function in frequent.NAMES:
+            return self.frequent(item, function, alias)
         if function is None or function not in BY_NAME:
             if not isinstance(item, exp.Window | exp.Filter | exp.WithinGroup) and any(self.function(part) for part in item.walk()):
                 self.fail(item, "nothing is computed around an aggregate: select the aggregates, and compute with the answer")
-            self.refuse(item, "in SELECT, which takes group keys and aggregates", (*BY_NAME, *quantile.ALL_NAMES, *across.NAMES, *ratio.NAMES, histogram.NAME))
+            self.refuse(item, "in SELECT, which takes group keys and aggregates", (*BY_NAME, *quantile.ALL_NAMES, *across.NAMES, *ratio.NAMES, *frequent.NAMES, histogram.NAME))
         return self.aggregate(item, function, alias)
 
     def function(self, node: exp.Expr) -> str | None:
         """The SQL name of an aggregate."""
         if isinstance(node, exp.Anonymous):
             name = str(node.this).upper()
-            return name if name in (*BY_NAME, *across.NAMES, *ratio.NAMES, histogram.NAME) else None
+            return name if name in (*BY_NAME, *across.NAMES, *ratio.NAMES, frequent.TOP_K, histogram.NAME) else None
         return NAMES.get(type(node))
 
     def aggregate(self, item: exp.Expr, function: str, alias: str) -> StatisticOutput:
@@ -506,6 +509,26 @@ class _Reader:
                 self.fail(parts[1], f"the bounds of {argument} are more than {ratio.MOST_STEPS:,} such steps apart: from so fine an average sum and count follow")
         name = f"avg_only({', '.join([str(argument), *(part.name for part in parts[1:])])})"
         return StatisticOutput(alias or name, ratio.Ratio(function, argument, step), function, (argument,))
+
+    def frequent(self, item: exp.Expr, function: str, alias: str) -> StatisticOutput:
+        self.only(item, "this", "expressions")
+        parts = [item.this] if function == frequent.MODE else item.expressions
+        form = "MODE(x)" if function == frequent.MODE else f"TOP_K(x, k) with k from 1 to {frequent.MOST}, such as TOP_K(x, 3)"
+        if len(parts) != 1 + (function == frequent.TOP_K) or not isinstance(parts[0], exp.Column) or isinstance(parts[0].this, exp.Star):
+            self.fail(item, f"write {form}, where x is a column")
+        if self.shared is not None:
+            self.fail(item, f"{function} is not supported in a join: {', '.join(IN_JOIN)} are")
+        argument, k = self.column(parts[0]), 1
+        if not argument.column.is_groupable:
+            few = f"an integer or a date with fewer than {GROUPABLE_VALUES:,} values, a category or a boolean"
+            self.fail(parts[0], f"{function} chooses among declared values, and {argument} is none of: {few}")
+        if function == frequent.TOP_K:
+            number = self.number(parts[1], 1) if isinstance(parts[1], exp.Literal) and not parts[1].is_string else None
+            if number is None or number.scale or not 1 <= number.value <= frequent.MOST:
+                self.fail(item, f"write {form}")
+            k = min(number.value, argument.column.size)
+        name = f"{function.lower()}({', '.join([str(argument), *(part.name for part in parts[1:])])})"
+        return StatisticOutput(alias or name, frequent.Frequent(argument, k), function, (argument,))
 
     def histogram(self, item: exp.Expr) -> Bin:
         self.only(item, "this", "expressions")

@@ -18,9 +18,9 @@ from protocols.planning.query import KeyOutput, StatisticOutput, never_null
 from protocols.planning.randomised_response import DIGITS
 from protocols.planning.rules import Gate
 from protocols.planning.search import Ranks, find
-from protocols.statistics import histogram
+from protocols.statistics import frequent, histogram
 from protocols.statistics.across import Across, figures_of, opened_to, secure
-from protocols.statistics.base import Estimate, Measure, Noisy, PrivateStatistic, Value, decimal, half_ulp
+from protocols.statistics.base import Estimate, Noisy, PrivateStatistic, Value, decimal, half_ulp
 from protocols.statistics.quantile import Quantile, Tree, fit, levels, rank_variances, read
 from protocols.statistics.ratio import Ratio
 from protocols.statistics.ratio import secure as divided
@@ -100,9 +100,13 @@ def execute(
     by_party = dict(zip(plan.shapes, shares, strict=True))
     totals, adjusted, noise = _totals(plan, by_party)
     phase("compute")
-    opened = _join(ctx, plan, totals) if plan.products else totals[0][: sum(size for of, size in zip(plan.opened, plan.sizes, strict=True) if isinstance(of, Measure) and of.kind != "released")]
+    opened = _join(ctx, plan, totals) if plan.products else totals[0][: sum(plan.sizes[: len(plan.totals)])]
     if plan.ratios:
         opened = concatenate([opened, *_divided(ctx, plan, by_party, totals[0])])
+    if plan.places:
+        by_value = {x: of.reshape(plan.cells, x.column.size) for x, of in zip(plan.counted, totals[1:], strict=True)}
+        ranked = frequent.secure(ctx, by_value, plan.counted)
+        opened = concatenate([opened, *(ranked[place] for place in plan.places)])
     if plan.gate is not None:
         opened = _gated(ctx, plan, plan.gate, by_party, opened)
     if noise is not None:
@@ -124,8 +128,8 @@ def execute(
 
 def _gated(ctx: Context, plan: Plan, gate: Gate, shares: dict[int, Share], totals: Share) -> Share:
     """The opened measures where the cell is released, and else 0; and whether it is."""
-    (task,), cells = plan.tasks, plan.cells
-    start = task.size + len(plan.indices) * cells
+    task, cells = plan.tasks[0], plan.cells
+    start = sum(each.size for each in plan.tasks) + len(plan.indices) * cells
     own = {i: _vectors(shares[i], 0, len(task.measures), cells) for i in plan.holders}
     extra = {i: _vectors(shares[i], start, gate.extra, cells) for i in plan.holders}
     return gate.released(ctx, gate.passed(ctx, own, extra), totals[: (len(plan.opened) - 1) * cells])
@@ -133,9 +137,9 @@ def _gated(ctx: Context, plan: Plan, gate: Gate, shares: dict[int, Share], total
 
 def _divided(ctx: Context, plan: Plan, shares: dict[int, Share], totals: Share) -> list[Share]:
     """The ratios, in the cells of the task."""
-    (task,), cells = plan.tasks, plan.cells
+    task, cells = plan.tasks[0], plan.cells
     by_measure = _vectors(totals, 0, len(task.measures), cells)
-    by_company = [_vectors(shares[i], task.size, len(plan.indices), cells) for i in plan.holders]
+    by_company = [_vectors(shares[i], sum(each.size for each in plan.tasks), len(plan.indices), cells) for i in plan.holders]
     squares = {ratio: reduce(add, (of[k] for of in by_company)) for k, ratio in enumerate(plan.indices)}
     return divided(ctx, plan.ratios, {ratio: [by_measure[k] for k in plan.place(ratio)] for ratio in plan.ratios}, squares)
 
@@ -265,6 +269,9 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                     row.append(output.statistic.finish(opened[places[0]][cell]))
                     continue
                 values = [opened[place][cell] for place in places]
+                if isinstance(output.statistic, frequent.Frequent):
+                    row.append(output.statistic.finish(output.function, values))
+                    continue
                 row.append(output.statistic.finish(output.function, output.arguments, values))
         rows.append(tuple(row))
         errors.append(tuple(row_errors))
@@ -292,7 +299,7 @@ def _error_bound(plan: Plan, output: KeyOutput | StatisticOutput) -> float:
         return plan.tree.error_bound if plan.tree is not None else 0
     if isinstance(output.statistic, Across):
         return output.statistic.error_bound(plan.tasks[0].table.max_rows)
-    if isinstance(output.statistic, Ratio):
+    if isinstance(output.statistic, Ratio | frequent.Frequent):
         return output.statistic.error_bound
     return output.statistic.error_bound(output.function, output.arguments, plan.rows) + _rounded(plan)
 

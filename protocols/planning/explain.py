@@ -13,6 +13,7 @@ from protocols.planning.randomised_response import WORDS
 from protocols.statistics import histogram
 from protocols.statistics.across import Across, figures_of, pairs
 from protocols.statistics.base import Noisy, PrivateStatistic
+from protocols.statistics.frequent import compared as comparisons
 from protocols.statistics.quantile import FANOUT, Quantile, Tree, rank_variances
 from protocols.tables import Table
 
@@ -208,11 +209,11 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
         )
         text += "".join(f"; the number of {adjustment}" for adjustment in task.adjustments)
         size = task.size
-        if plan.gate is not None:
+        if plan.gate is not None and task is plan.tasks[0]:
             size += plan.gate.extra * plan.cells
             text += "; whether it has rows" * (plan.query.rules.minimum_contributors > 0)
             text += "; the sizes of its sums" * (plan.query.rules.maximum_share < 1 and bool(plan.gate.sums))
-        if plan.indices:
+        if plan.indices and task is plan.tasks[0]:
             size += len(plan.indices) * plan.cells
             text += "".join(f"; the square of {measure}" for ratio in plan.indices for measure in ratio.measures)
         if plan.across:
@@ -266,6 +267,9 @@ def steps(plan: Plan) -> list[str]:
         listed.append(
             f"divide: {len(plan.ratios) * plan.cells:,} ratio{'s' * (len(plan.ratios) * plan.cells > 1)}, digit by digit, on shares, with {_how(plan)}; neither part is opened"
         )
+    if plan.places:
+        among = sum(comparisons(x.column.size, wanted, plan.cells) for x, wanted in plan.counted.items())
+        listed.append(f"rank: {' and '.join(map(str, plan.counted))} by how often values occur, by {among:,} comparisons on shares, with {_how(plan)}; none is opened")
     if plan.gate is not None:
         listed.append(
             f"withhold: cells that do not have {plan.query.rules}; decided on shares, by {plan.gate.conditions * plan.cells:,} comparisons, with {_how(plan)}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from math import comb, prod
 from operator import add
+from typing import TypeVar
 
 from mpc.algebra import Shape
 from mpc.correlations import LARGEST_REQUEST, Kind, Row
@@ -42,16 +43,22 @@ from protocols.statistics.across import FEWEST as FEWEST_COMPANIES
 from protocols.statistics.across import NAMES as ACROSS
 from protocols.statistics.across import Across, figures_of, opened_cost, secure_cost
 from protocols.statistics.base import Measure, PrivateStatistic
+from protocols.statistics.frequent import Frequent, Place, arguments_of, compared
+from protocols.statistics.frequent import secure_cost as places_cost
 from protocols.statistics.quantile import DISCRETE, FEWEST, NAMES, QUANTILE, Quantile, Tree, tree_of
 from protocols.statistics.ratio import AVG_ONLY, Ratio
 from protocols.statistics.ratio import FEWEST as FEWEST_PARTS
 from protocols.statistics.ratio import secure_cost as ratios_cost
 from protocols.tables import Table, Unit
 
+Kinds = TypeVar("Kinds")
+
 HOME_LIMIT = 1 << 126
 """Integers at home are exact below this (an engine's 128-bit integers)."""
 
 
+RELEASED = Measure("released", None)
+"""Whether a cell is released."""
 LARGEST_COMPARED = 1 << 21
 """Pairs of figures, or of numbers and the least that they may be."""
 LEAST_KEPT = 1 << 24
@@ -98,7 +105,8 @@ class Plan:
     one randomised response by which all are reported that it counts. Where it asks for quantiles, `opened[k]` is level k of
     `tree`, group by group. `search` is what is searched for over the one task, whose measures begin with `opened`: the others are
     not opened. Ratios are divided on shares, of totals that are not opened, and come after those that are. Where it asks how companies stand
-    among one another, all of `opened` say so. With release rules `gate` has them, and the
+    among one another, all of `opened` say so. The most frequent values come after the ratios; for each argument of theirs there is a task, after the first, that counts the
+    rows by its values. With release rules `gate` has them, and the
     last of `opened` is whether a cell is released."""
 
     query: Query
@@ -106,7 +114,7 @@ class Plan:
     scheme: Scheme
     keys: tuple[Key, ...]
     tasks: tuple[HomeTask, ...]
-    opened: tuple[Measure | Ratio | Across, ...]
+    opened: tuple[Measure | Ratio | Place | Across, ...]
     uses: tuple[tuple[int, ...], ...]
     products: tuple[tuple[int, int], ...]
     ranges: tuple[tuple[str, int], ...]
@@ -135,7 +143,7 @@ class Plan:
     @property
     def layout(self) -> tuple[Key, ...]:
         """The group keys in the order of the cells on shares: as in the tasks, the last runs fastest."""
-        return tuple(key for task in self.tasks for key in task.keys if key in self.keys)
+        return tuple(dict.fromkeys(key for task in self.tasks for key in task.keys if key in self.keys))
 
     @property
     def joined_cells(self) -> int:
@@ -177,6 +185,25 @@ class Plan:
         return tuple(opened for opened in self.opened if isinstance(opened, Ratio))
 
     @property
+    def places(self) -> tuple[Place, ...]:
+        """What is opened of the most frequent values."""
+        return tuple(opened for opened in self.opened if isinstance(opened, Place))
+
+    @property
+    def counted(self) -> dict[Reference, int]:
+        """Whose values are counted, and how many places are opened of each: each by a task, after the first."""
+        return arguments_of(self.outputs(Frequent))
+
+    def outputs(self, kind: type[Kinds]) -> list[Kinds]:
+        """The selected statistics of this kind."""
+        return [o.statistic for o in self.query.select if isinstance(o, StatisticOutput) and isinstance(o.statistic, kind)]
+
+    @property
+    def totals(self) -> tuple[Measure, ...]:
+        """What is opened as it is."""
+        return tuple(opened for opened in self.opened if isinstance(opened, Measure) and opened != RELEASED)
+
+    @property
     def indices(self) -> tuple[Ratio, ...]:
         """Of these those for which every company shares the square of its total, after its totals."""
         return tuple(ratio for ratio in self.ratios if ratio.is_of_companies)
@@ -196,7 +223,7 @@ class Plan:
         """The source of triples that the query uses, if any. Comparisons take more than resharing can give, but not of replicated shares."""
         if isinstance(self.scheme, Replicated):
             return None
-        if self.across or self.ratios or self.gate is not None or self.search is not None:
+        if self.across or self.ratios or self.places or self.gate is not None or self.search is not None:
             return self.security.triples or "ot"
         return self.security.triples if self.products else None
 
@@ -228,7 +255,7 @@ class Plan:
     @property
     def exact_over(self) -> tuple[Table, ...]:
         """The tables with a protected unit whose totals the query opens without noise."""
-        return () if self.noise else tuple(task.table for task in self.tasks if task.table.unit is not None)
+        return () if self.noise else tuple(table for table in self.query.tables if table.unit is not None)
 
     @property
     def shapes(self) -> dict[PartyId, Shape]:
@@ -275,6 +302,8 @@ class Plan:
             return cost + opened_cost(self.scheme, me, len(self.across), len(self.adjustments), self.receivers, self.cells)
         if self.ratios:
             cost += ratios_cost(self.scheme, me, source, self.ratios, self.cells)
+        if self.places:
+            cost += places_cost(self.scheme, me, source, self.counted, self.cells)
         if self.gate is not None:
             cost += self.gate.cost(self.scheme, me, source, self.cells, (len(self.opened) - 1) * self.cells)
         if self.search is not None:
@@ -284,7 +313,7 @@ class Plan:
     @cached_property
     def disclosures(self) -> tuple[Disclosure, ...]:
         receivers, shared, owned = self.query.receivers, self.tasks[0].table, self.tasks[-1].table
-        theirs = {key for task in self.tasks[1:] for key in task.keys}  # the shared table may have columns of these names, too
+        theirs = {key for task in self.tasks[1:] for key in task.keys if self.products}  # the shared table may have columns of these names, too
         names = {key: f"{owned.name}.{key.expression}" if key in theirs else str(key.expression) for key in self.keys}
         suffix = f" by {', '.join(names.values())}" if names else ""
         if self.products:
@@ -298,9 +327,7 @@ class Plan:
             what = "the number of rows in each of {} intervals of " + f"{self.tree.argument}{suffix}"
             levels = zip(self.tree.sizes, self.sizes, strict=True)
             return tuple(Disclosure(what.format(f"{nodes:,}"), cells, receivers) for nodes, cells in levels)
-        listed = [
-            Disclosure(f"{measure}{suffix if measure != Measure('released', None) else ungated}", self.cells, receivers) for measure in self.opened
-        ]
+        listed = [Disclosure(f"{opened}{suffix if opened != RELEASED else ungated}", self.cells, receivers) for opened in self.opened]
         if self.gate is not None:
             what = f"of a withheld cell, that it does not have {self.query.rules}: for who has many of its rows, how few the others have"
             listed.append(Disclosure(what, self.cells, receivers, implied=True))
@@ -389,14 +416,21 @@ class Plan:
 
     def _without_own_part(self) -> Iterator[Disclosure]:
         """Of what is opened over one table, beside what they know of their own rows."""
-        cells = self.values_opened - (len(self.ratios) + (self.gate is not None)) * self.cells
+        cells = self.values_opened - (len(self.ratios) + len(self.places) + (self.gate is not None)) * self.cells
         if cells:
             yield from self._without_own(cells)
         if self.ratios:
             what = "one equation between the sums, or counts, of the others, from each ratio and its own sum and count"
-            for receiver in self.query.receivers:
-                if receiver in self.tasks[0].table.holders:
-                    yield Disclosure(what, len(self.ratios) * self.cells, (receiver,), implied=True)
+            yield from self._to_holders(what, len(self.ratios) * self.cells)
+        if self.places:
+            what = "that the others have as many more rows of a value at least as it has fewer than of one that comes after, for all values"
+            yield from self._to_holders(what, len(self.places) * self.cells)
+
+    def _to_holders(self, what: str, cells: int) -> Iterator[Disclosure]:
+        """What each receiver that has rows makes of them."""
+        for receiver in self.query.receivers:
+            if receiver in self.tasks[0].table.holders:
+                yield Disclosure(what, cells, (receiver,), implied=True)
 
     def _without_own(self, cells: int, what: str = "the same values") -> Iterator[Disclosure]:
         """What is left of values over the shared table when receivers that hold a part of it take their own away."""
@@ -455,6 +489,8 @@ def _use(output: KeyOutput | StatisticOutput) -> tuple[str, str]:
         return output.function, f"{output.statistic.figure}, {output.statistic.quarter}"
     if isinstance(output.statistic, Ratio):
         return output.function, f"{output.text}, {output.statistic.step}"
+    if isinstance(output.statistic, Frequent):
+        return output.function, f"{output.text}, {output.statistic.k}"
     return output.function, output.text
 
 
@@ -472,13 +508,13 @@ def plan_query(query: Query, security: Security) -> Plan:
         return _plan_across(query, security)
     opened: list[Measure] = []
     uses = []
-    ratios = _ratios(query)
+    ratios, frequent = _ratios(query), _frequent(query)
     weights: dict[int, int] = {}
     keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
     tree = _tree(query, prod(key.size for key in keys), known)
     for output in query.select:
         if isinstance(output, StatisticOutput) and tree is None:
-            listed = () if isinstance(output.statistic, Quantile | Ratio) else _measures(query.privacy, output)
+            listed = () if isinstance(output.statistic, Quantile | Ratio | Frequent) else _measures(query.privacy, output)
             uses.append(tuple(_index(opened, plain(measure, known)) for measure in listed))
             weight = 1 if query.privacy is None else query.privacy.weight(output.name)
             weights |= {place: max(weights.get(place, 0), weight) for place in uses[-1]}
@@ -491,6 +527,8 @@ def plan_query(query: Query, security: Security) -> Plan:
     measures = list(opened)
     for measure in (measure for ratio in ratios for measure in ratio.measures):
         _index(measures, plain(measure, known))
+    for ranked in frequent:
+        _index(measures, plain(ranked.count, known))
     search = _search(query, lambda x: _index(measures, plain(Measure("count", x), known)))
     if query.rules and search is not None:
         raise PlanError(
@@ -506,7 +544,8 @@ def plan_query(query: Query, security: Security) -> Plan:
         gated = _counted(query, known) if query.rules else []
         counted = [*measures, *(measure for measure in gated if measure not in measures)]
         ordered = search.arguments if search is not None else ()
-        tasks = (HomeTask(query.tables[0], query.where, keys, tuple(counted), ordered=ordered),)
+        by_value = (HomeTask(query.tables[0], query.where, (*keys, Key(x)), (Measure("count", None),), adjusts=False) for x in arguments_of(frequent))
+        tasks = (HomeTask(query.tables[0], query.where, keys, tuple(counted), ordered=ordered), *by_value)
     noise: tuple[Noise | RandomisedResponse, ...] = ()
     if query.rules and query.privacy is not None:
         raise PlanError("release rules beside privacy are not supported: noise hides small groups by itself")
@@ -523,14 +562,15 @@ def plan_query(query: Query, security: Security) -> Plan:
         what = f"{' and '.join(search.names)}: the number of rows and one more, times {search.factor:,}, the denominator of p"
         ranges.append((what, search.factor * (rows + 1)))
     ranges += [(f"{ratio}, in dividing", ratio.range(tasks[0].largest, len(tasks[0].table.holders))) for ratio in ratios]
-    all_opened: list[Measure | Ratio | Across] = [*opened, *ratios]
+    places = list(dict.fromkeys(place for output in frequent for place in output.places))
+    all_opened: list[Measure | Ratio | Place | Across] = [*opened, *ratios, *places]
     if gate is not None:
         ranges += gate.ranges([tasks[0].largest(measure) for measure in tasks[0].measures])
-        all_opened.append(Measure("released", None))
+        all_opened.append(RELEASED)
     scheme = _smallest(security, ranges)
     outputs = [output for output in query.select if isinstance(output, StatisticOutput)]
     uses = [
-        (len(opened) + ratios.index(output.statistic),) if isinstance(output.statistic, Ratio) else of
+        tuple(map(all_opened.index, _divided_or_ranked(output.statistic))) if isinstance(output.statistic, Ratio | Frequent) else of
         for output, of in zip(outputs, uses, strict=True)
     ]
     plan = Plan(
@@ -543,6 +583,10 @@ def plan_query(query: Query, security: Security) -> Plan:
         )
     if ratios and len(ratios) * plan.cells * 15 * max(ratio.digits for ratio in ratios) > LARGEST_COMPARED:
         raise PlanError(f"its ratios are divided in more than {LARGEST_COMPARED:,} comparisons: group by less, or name a larger step")
+    among = sum(compared(x.column.size, wanted, plan.cells) for x, wanted in plan.counted.items())
+    if among > LARGEST_COMPARED:
+        names = " and ".join(map(str, plan.counted))
+        raise PlanError(f"it takes {among:,} comparisons to find the most frequent values of {names}, and a query at most {LARGEST_COMPARED:,}: group by less")
     return plan
 
 
@@ -573,6 +617,9 @@ def _counted(query: Query, known: frozenset[Node]) -> list[Measure]:
         if isinstance(output, StatisticOutput):
             if any(isinstance(node, Case) for argument in output.arguments for node in argument.walk()):
                 raise PlanError(f"{output.name}: CASE chooses among the rows of a cell, which release rules do not see: write WHERE instead, or remove them")
+            if isinstance(output.statistic, Frequent):
+                _index(counted, plain(output.statistic.count, known))
+                continue
             totals = output.statistic.measures if isinstance(output.statistic, Ratio) else _measures(None, output)
             counts = [measure for measure in totals if measure.kind == "count"]
             _index(counted, plain(counts[0] if counts else Measure("count", *output.arguments), known))
@@ -666,9 +713,27 @@ def _ratios(query: Query) -> list[Ratio]:
     return found
 
 
+def _frequent(query: Query) -> list[Frequent]:
+    """Those outputs that are most frequent values, or a PlanError."""
+    found = []
+    for output in query.select:
+        if isinstance(output, StatisticOutput) and isinstance(output.statistic, Frequent):
+            if query.privacy is not None:
+                raise PlanError(f"{output.function} cannot be had with privacy: GROUP BY {output.statistic.argument} gives the counts, with noise")
+            if len(query.tables) > 1:
+                raise PlanError(f"{output.function} cannot be had in a join: query one table")
+            found.append(output.statistic)
+    return found
+
+
+def _divided_or_ranked(statistic: Ratio | Frequent) -> tuple[Ratio | Place, ...]:
+    """What is opened of it."""
+    return (statistic,) if isinstance(statistic, Ratio) else statistic.places
+
+
 def _measures(privacy: Privacy | None, output: StatisticOutput) -> tuple[Measure, ...]:
     """The totals that an output is made of."""
-    assert not isinstance(output.statistic, Quantile | Across | Ratio)  # they are planned otherwise
+    assert not isinstance(output.statistic, Quantile | Across | Ratio | Frequent)  # they are planned otherwise
     if privacy is None:
         return output.statistic.measures(output.function, output.arguments)
     if not isinstance(output.statistic, PrivateStatistic):

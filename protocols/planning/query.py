@@ -7,6 +7,7 @@ from protocols.planning.privacy import Privacy
 from protocols.planning.rules import NO_RULES, Rules
 from protocols.statistics.across import Across
 from protocols.statistics.base import Arguments, Statistic
+from protocols.statistics.frequent import Frequent
 from protocols.statistics.quantile import Quantile
 from protocols.statistics.ratio import Ratio
 from protocols.tables import Table
@@ -25,7 +26,7 @@ class StatisticOutput:
     """A selected statistic: `function` is its SQL name; of `*` there are no `arguments`."""
 
     name: str
-    statistic: Statistic | Quantile | Across | Ratio
+    statistic: Statistic | Quantile | Across | Ratio | Frequent
     function: str
     arguments: Arguments
 

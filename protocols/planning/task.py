@@ -61,6 +61,8 @@ class HomeTask:
     measures: tuple[Measure, ...]
     unit: Unit | None = None
     ordered: tuple[Node, ...] = ()
+    adjusts: bool = True
+    """Whether it says how often values were adjusted: of several tasks over one table the first does."""
 
     @property
     def cells(self) -> int:
@@ -85,7 +87,7 @@ class HomeTask:
 
     @property
     def adjustments(self) -> tuple[Adjustment, ...]:
-        if self.unit is not None:
+        if self.unit is not None or not self.adjusts:
             return ()
         dropping = tuple(column for column in self.columns if column.outside == "drop")
         dropped = [Adjustment("dropped", self.table.name, dropping)] if dropping else []
