@@ -1021,7 +1021,7 @@ LINES = """SELECT origin,
     [
         ("SELECT origin", "SELECT origine", 1, 8),
         ("AVG(dep_delay)", "AVG(delay)", 2, 12),
-        ("AVG(dep_delay)", "MODE(dep_delay)", 2, 8),
+        ("AVG(dep_delay)", "KURTOSIS(dep_delay)", 2, 8),
         ("AVG(dep_delay) AS mean", "AVG(dep_delay) AS origin", 2, 8),
         ("fare > 2", "2 < frae", 3, 26),
         ("SUM(CASE", "SUM((CASE", 4, 3),
