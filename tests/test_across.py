@@ -15,9 +15,9 @@ from mpc.simulate import simulate
 from parties.spec.sql import SqlProblem, parse_query
 from protocols.planning.execute import answer, execute, inputs, prepare
 from protocols.planning.explain import at_home, said_by_statistics, steps
-from protocols.planning.plan import PlanError, Security, plan_query
+from protocols.planning.plan import Security, plan_query
 from protocols.planning.privacy import Privacy
-from protocols.planning.query import StatisticOutput
+from protocols.planning.query import PlanError, StatisticOutput
 from protocols.statistics import across
 from protocols.statistics.across import Across, Figure, NoFigure
 from protocols.tables import Column, Table

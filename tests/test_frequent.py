@@ -18,9 +18,9 @@ from parties.spec.sql import SqlProblem, parse_query
 from protocols.gadgets import trees
 from protocols.planning.execute import answer, execute, inputs, prepare
 from protocols.planning.explain import at_home, said_by_statistics, steps
-from protocols.planning.plan import PlanError, Security, below, plan_query
+from protocols.planning.plan import Security, below, plan_query
 from protocols.planning.privacy import Privacy
-from protocols.planning.query import StatisticOutput
+from protocols.planning.query import PlanError, StatisticOutput
 from protocols.planning.rules import NO_RULES, Rules
 from protocols.tables import Column, Table, days
 

@@ -25,8 +25,9 @@ from parties.wire import identity
 from protocols.planning import randomised_response
 from protocols.planning.execute import answer, draw_noise, execute, inputs
 from protocols.planning.explain import INTERVAL, expected_errors, guarantee
-from protocols.planning.plan import Disclosure, Plan, PlanError, Security, plan_query
+from protocols.planning.plan import Disclosure, Plan, Security, plan_query
 from protocols.planning.privacy import Noise, Privacy, Sensitivity, plan_noise
+from protocols.planning.query import PlanError
 from protocols.planning.randomised_response import WORDS, RandomisedResponse, moved_words, plan_response
 from protocols.tables import Column, Table, Unit
 

@@ -20,9 +20,9 @@ from parties.spec.sql import SqlProblem, parse_query
 from protocols.expression import Arithmetic, Number, Reference
 from protocols.planning.execute import Answer, answer, draw_noise, execute, inputs
 from protocols.planning.explain import at_home, expected_errors
-from protocols.planning.plan import Plan, PlanError, Security, plan_query
+from protocols.planning.plan import Plan, Security, plan_query
 from protocols.planning.privacy import Privacy
-from protocols.planning.query import Query
+from protocols.planning.query import PlanError, Query
 from protocols.statistics.quantile import (
     ALL_LEAVES,
     FANOUT,

@@ -17,7 +17,8 @@ from parties.spec.sql import parse_query
 from protocols.planning import rules as rules_module
 from protocols.planning.execute import answer, execute, inputs, prepare
 from protocols.planning.explain import steps
-from protocols.planning.plan import PlanError, Security, plan_query
+from protocols.planning.plan import Security, plan_query
+from protocols.planning.query import PlanError
 from protocols.planning.rules import Gate, Rules
 from protocols.tables import Column, Table
 

@@ -233,9 +233,11 @@ def wrongs(schedule: Schedule, result: Result, printed: str) -> list[str]:
             found.append(f"{who} has an answer, and is no receiver")
         elif end is not None and end.rows != case.exact:
             found.append(f"{who} has the wrong answer {end.rows}")
-    opening = {m.content for m in result.sent if m.tag.operation == "reveal"}
+    opening = {m.content: m.sender for m in result.sent if m.tag.operation == "reveal"}
     for m in result.sent:
-        if m.receiver not in plan.receivers and (m.tag.operation == "reveal" or m.content in opening):
+        # a component of a replicated share is that of who opens it, and of the party before, which lacks another
+        is_held = plan.scheme.name == "replicated" and m.content in opening and (opening[m.content] - m.receiver) % 3 == 1
+        if m.receiver not in plan.receivers and (m.tag.operation == "reveal" or (m.content in opening and not is_held)):
             found.append(f"party {m.receiver}, no receiver, is sent a share of the output at {m.tag}")
     if printed:
         found.append(f"printed: {printed!r}")

@@ -26,8 +26,9 @@ from parties.spec.sql import SqlProblem, parse_query
 from protocols.planning import search as searching
 from protocols.planning.execute import answer, execute, inputs, prepare
 from protocols.planning.explain import assumptions, at_home, said_by_statistics, steps
-from protocols.planning.plan import Plan, PlanError, Security, plan_query
+from protocols.planning.plan import Plan, Security, plan_query
 from protocols.planning.privacy import Privacy
+from protocols.planning.query import PlanError
 from protocols.planning.search import FANOUT, Ranks
 from protocols.tables import Column, Table, Unit
 

@@ -114,9 +114,11 @@ def _sql() -> Iterator[str]:
         f"- `GROUP BY` names columns: categories, booleans, and integers and dates of fewer than {GROUPABLE_VALUES:,} values. Every combination of "
         "declared values is in the answer, in declared order, `false` before `true`; a nullable key adds a NULL group, last. "
         f"An answer has at most {sql.CELLS:,} cells.",
-        "- `JOIN table USING (key)` joins a shared table with one that has `owner` and `key`, on all of its key. Each condition, and each "
-        f"factor of a product, uses columns of one of the two; {', '.join(sql.IN_JOIN)} are possible. The key has at most "
+        "- `JOIN table USING (key)` joins a shared table with one that has `owner` and `key`, on all of its key. Each "
+        f"factor of a product uses columns of one of the two; {', '.join(sql.IN_JOIN)} are possible. The key has at most "
         f"{sql.JOIN_CELLS:,} combinations of declared values.",
+        f"- A condition may compare columns of both, such as that may be group keys (`WHERE bought <= sent AND (gift OR way = 'letter')`). The shared side's are then told apart as "
+        f"groups are, which multiplies the pairs; and their values, times the cells of the owned side, are at most {LARGEST_REQUEST:,}.",
         "- `GROUP BY` with a join names columns of either table, the joined ones under either's name; a joined key is never NULL. A query "
         "multiplies a pair for each opened measure, combination of the key, and combination of the groups that are not part of it: at "
         f"most {LARGEST_REQUEST:,} pairs.",

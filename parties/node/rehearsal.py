@@ -25,8 +25,8 @@ from parties.spec.load import Spec
 from parties.spec.problems import nearest
 from protocols.planning import rehearsal
 from protocols.planning.explain import REPORTED_DELTA
-from protocols.planning.plan import Plan, PlanError
-from protocols.planning.query import StatisticOutput
+from protocols.planning.plan import Plan
+from protocols.planning.query import PlanError, StatisticOutput
 from protocols.statistics.quantile import Quantile
 from protocols.tables import Table
 

@@ -35,9 +35,9 @@ from parties.spec.problems import Problem, SpecError, explain_validation, neares
 from parties.spec.sql import SqlProblem, parse_query
 from parties.wire.identity import check_dates, stands_alone
 from protocols.accounting import micro_rho, pure_micro_rho
-from protocols.planning.plan import Plan, PlanError, Security, gives_away, plan_query
+from protocols.planning.plan import Plan, Security, gives_away, plan_query
 from protocols.planning.privacy import Privacy
-from protocols.planning.query import Query, StatisticOutput
+from protocols.planning.query import PlanError, Query, StatisticOutput
 from protocols.tables import Column, Table, Unit, days, microseconds
 
 __all__ = ["Peer", "Problem", "Spec", "SpecError", "explain_validation", "load", "loads"]

@@ -11,13 +11,14 @@ from mpc.algebra import Array
 from mpc.context import Context
 from mpc.randomness import Stream
 from mpc.share import Share, concatenate
-from protocols.gadgets import multiply, reveal, share
-from protocols.planning.plan import Plan, group_cells, plain
+from protocols.gadgets import reveal, share
+from protocols.planning.plan import Plan, group_cells
 from protocols.planning.privacy import Noise
 from protocols.planning.query import KeyOutput, StatisticOutput, never_null
 from protocols.planning.randomised_response import DIGITS
 from protocols.planning.rules import Gate
 from protocols.planning.search import Ranks, find
+from protocols.planning.task import plain
 from protocols.statistics import frequent, histogram
 from protocols.statistics.across import Across, figures_of, opened_to, secure
 from protocols.statistics.base import Estimate, Noisy, PrivateStatistic, Value, decimal, half_ulp
@@ -73,7 +74,7 @@ def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None)
     elif noise is not None:
         (vector,) = vectors
         vectors = [vector.astype(object) * np.repeat(_units(plan), plan.sizes) + noise]
-    if (plan.gate is not None or plan.indices) and vectors:
+    if ((plan.gate is not None and not plan.products) or plan.indices) and vectors:
         totals = list(vectors[0][: plan.cells * len(plan.tasks[0].measures)].reshape(-1, plan.cells))
         vectors += [totals[plan.place(ratio)[0]].astype(object) ** 2 for ratio in plan.indices]
         vectors += plan.gate.of(totals) if plan.gate is not None else []
@@ -100,7 +101,12 @@ def execute(
     by_party = dict(zip(plan.shapes, shares, strict=True))
     totals, adjusted, noise = _totals(plan, by_party)
     phase("compute")
-    opened = _join(ctx, plan, totals) if plan.products else totals[0][: sum(plan.sizes[: len(plan.totals)])]
+    joined: Share | None = None
+    if plan.join is not None:
+        apart = [by_party[i][: plan.tasks[0].size - len(plan.tasks[0].adjustments)] for i in plan.holders] if plan.gate is not None else [totals[0]]
+        joined = plan.join.multiplied(ctx, apart, totals[1])
+    opened = totals[0] if joined is None else joined.sum(0).reshape(-1)
+    opened = opened[: sum(plan.sizes[: len(plan.totals)])]
     if plan.ratios:
         opened = concatenate([opened, *_divided(ctx, plan, by_party, totals[0])])
     if plan.places:
@@ -108,9 +114,9 @@ def execute(
         ranked = frequent.secure(ctx, by_value, plan.counted)
         opened = concatenate([opened, *(ranked[place] for place in plan.places)])
     if plan.gate is not None:
-        opened = _gated(ctx, plan, plan.gate, by_party, opened)
+        opened = _gated(ctx, plan, plan.gate, by_party, joined, opened)
     if noise is not None:
-        opened = opened * _units(plan)[:, np.newaxis] + noise.reshape(*opened.shape)
+        opened = opened.reshape(len(plan.opened), -1) * _units(plan)[:, np.newaxis] + noise.reshape(len(plan.opened), -1)
     found, fractions = None, totals[0][:0]
     if plan.search is not None:
         numbers = totals[0][list(plan.search.counts)]
@@ -126,12 +132,16 @@ def execute(
     return [*(total.reshape(-1).tolist() for total in totals_of), *([count] for count in counts.tolist()), *found]
 
 
-def _gated(ctx: Context, plan: Plan, gate: Gate, shares: dict[int, Share], totals: Share) -> Share:
-    """The opened measures where the cell is released, and else 0; and whether it is."""
+def _gated(ctx: Context, plan: Plan, gate: Gate, shares: dict[int, Share], joined: Share | None, totals: Share) -> Share:
+    """The opened measures where the cell is released, and else 0; and whether it is. `joined` are the companies' parts of a join."""
     task, cells = plan.tasks[0], plan.cells
     start = sum(each.size for each in plan.tasks) + len(plan.indices) * cells
-    own = {i: _vectors(shares[i], 0, len(task.measures), cells) for i in plan.holders}
-    extra = {i: _vectors(shares[i], start, gate.extra, cells) for i in plan.holders}
+    if joined is not None:
+        own = {i: [joined[number, k] for k in range(len(plan.products))] for number, i in enumerate(plan.holders)}
+        extra = gate.formed(ctx, own)
+    else:
+        own = {i: _vectors(shares[i], 0, len(task.measures), cells) for i in plan.holders}
+        extra = {i: _vectors(shares[i], start, gate.extra, cells) for i in plan.holders}
     return gate.released(ctx, gate.passed(ctx, own, extra), totals[: (len(plan.opened) - 1) * cells])
 
 
@@ -192,19 +202,6 @@ def _totals(plan: Plan, shares: dict[int, Share]) -> tuple[list[Share], Share, S
         adjusted.append(total[cells:])
     noise = [shares[party][start[party] :] for party in map(plan.party, plan.adding)] if plan.products else []
     return totals, concatenate(adjusted), reduce(add, noise) if noise else None
-
-
-def _join(ctx: Context, plan: Plan, totals: Sequence[Share]) -> Share:
-    """In each cell of the joined key every group of the one side times every group of the other, added up over the part
-    of the key that is no group: the opened measures, each in the cells of `plan.layout`."""
-    x, y = (
-        total.reshape(len(task.measures), plan.joined_cells, -1)[[pair[side] for pair in plan.products]]
-        for side, (total, task) in enumerate(zip(totals, plan.tasks, strict=True))
-    )
-    x, y = x[..., np.newaxis], y[:, :, np.newaxis]
-    shape = np.broadcast_shapes(x.shape, y.shape)
-    product = multiply(ctx, x.broadcast_to(shape).reshape(-1), y.broadcast_to(shape).reshape(-1))
-    return product.reshape(len(plan.products), -1, plan.cells).sum(axis=1)
 
 
 def _places(plan: Plan) -> Array:

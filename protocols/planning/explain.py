@@ -209,7 +209,7 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
         )
         text += "".join(f"; the number of {adjustment}" for adjustment in task.adjustments)
         size = task.size
-        if plan.gate is not None and task is plan.tasks[0]:
+        if plan.gate is not None and plan.gate.extra and task is plan.tasks[0]:
             size += plan.gate.extra * plan.cells
             text += "; whether it has rows" * (plan.query.rules.minimum_contributors > 0)
             text += "; the sizes of its sums" * (plan.query.rules.maximum_share < 1 and bool(plan.gate.sums))
@@ -253,7 +253,7 @@ def steps(plan: Plan) -> list[str]:
         how = _how(plan)
         listed.append(
             f"multiply: {plan.multiplied:,} products of one company's secrets with the others', with {how}; the products are "
-            f"added up on shares{', group by group' if plan.keys else ''}"
+            f"added up on shares{', group by group' if plan.keys else ''}{', where ' + ' AND '.join(map(str, plan.conditions)) if plan.conditions else ''}"
         )
     elif plan.across:
         compared = sum(len(pairs(len(plan.tasks[0].table.holders), figure, plan.across)) for figure in figures_of(plan.across))
@@ -272,7 +272,7 @@ def steps(plan: Plan) -> list[str]:
         listed.append(f"rank: {' and '.join(map(str, plan.counted))} by how often values occur, by {among:,} comparisons on shares, with {_how(plan)}; none is opened")
     if plan.gate is not None:
         listed.append(
-            f"withhold: cells that do not have {plan.query.rules}; decided on shares, by {plan.gate.conditions * plan.cells:,} comparisons, with {_how(plan)}"
+            f"withhold: cells that do not have {plan.query.rules}; decided on shares, by {plan.gate.compared(plan.cells):,} comparisons, with {_how(plan)}"
         )
     if plan.search is not None:
         listed.append(

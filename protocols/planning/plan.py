@@ -13,7 +13,6 @@ from typing import TypeVar
 from mpc.algebra import Shape
 from mpc.correlations import LARGEST_REQUEST, Kind, Row
 from mpc.cost import Cost
-from mpc.errors import ComityError
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.named import schemes
 from mpc.schemes.replicated import Replicated
@@ -29,15 +28,15 @@ from protocols.expression import (
     Reference,
     aligned,
     magnitude,
-    without_tests,
 )
-from protocols.gadgets import multiply_cost, reveal_cost, share_cost
+from protocols.gadgets import dot_cost, reveal_cost, share_cost
+from protocols.planning.joining import Join, join_tasks
 from protocols.planning.privacy import Noise, Privacy, Sensitivity, plan_noise
-from protocols.planning.query import KeyOutput, Query, StatisticOutput, never_null
+from protocols.planning.query import KeyOutput, PlanError, Query, StatisticOutput, never_null
 from protocols.planning.randomised_response import RandomisedResponse, plan_response
 from protocols.planning.rules import COALITIONS, Gate, Rules
 from protocols.planning.search import Search, search_of
-from protocols.planning.task import Adjustment, HomeTask, Key
+from protocols.planning.task import Adjustment, HomeTask, Key, index_of, plain
 from protocols.statistics import BY_NAME
 from protocols.statistics.across import FEWEST as FEWEST_COMPANIES
 from protocols.statistics.across import NAMES as ACROSS
@@ -63,10 +62,6 @@ LARGEST_COMPARED = 1 << 21
 """Pairs of figures, or of numbers and the least that they may be."""
 LEAST_KEPT = 1 << 24
 """So many more of the 2^64 words must keep a cell than make it any other: with fewer the answer would mean nothing."""
-
-
-class PlanError(ComityError):
-    """The query cannot run as declared. The message names what to change in the spec."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ class Plan:
     """`opened` are the totals that are opened, one value a cell; `uses` gives for each selected statistic the indices
     of those it is made of. `keys` are the group keys of the answer, the last of which runs fastest. In a join,
     `products[k]` are the measures of the two tasks whose cells are multiplied and added up to `opened[k]`: the tasks'
-    first keys are the joined one, and all others groups. `ranges` are the proven largest magnitudes, in words and as
+    first keys are the joined one, and all others groups, or columns that a condition compares with the other table's; those beyond `opened` are for release rules. `ranges` are the proven largest magnitudes, in words and as
     numbers. Where the query asks for privacy, `noise[k]` is added to `opened[k]`; or `opened` is one count, and `noise`
     one randomised response by which all are reported that it counts. Where it asks for quantiles, `opened[k]` is level k of
     `tree`, group by group. `search` is what is searched for over the one task, whose measures begin with `opened`: the others are
@@ -145,19 +140,27 @@ class Plan:
         """The group keys in the order of the cells on shares: as in the tasks, the last runs fastest."""
         return tuple(dict.fromkeys(key for task in self.tasks for key in task.keys if key in self.keys))
 
-    @property
-    def joined_cells(self) -> int:
-        """Cells of the key of a join."""
+    @cached_property
+    def join(self) -> Join | None:
+        if not self.products:
+            return None
         shared, owned = self.tasks
-        return prod(key.size for key in shared.keys[: len(owned.table.key)])
+        return Join(shared, owned, len(owned.table.key), self.keys, self.conditions, self.products)
+
+    @property
+    def conditions(self) -> tuple[Node, ...]:
+        """Those that are about columns of both tables."""
+        return tuple(condition for condition in self.query.where if len(condition.tables) > 1)
+
+    @property
+    def parts(self) -> int:
+        """So many companies' parts of a join are formed apart, as release rules need them; else all together."""
+        return len(self.holders) if self.gate is not None else 1
 
     @property
     def multiplied(self) -> int:
         """How many products of secrets: in each cell of a joined key, every group of the one side times every one of the other."""
-        if not self.products:
-            return 0
-        shared, owned = self.tasks
-        return len(self.products) * shared.cells * (owned.cells // self.joined_cells)
+        return self.parts * self.join.outputs * self.join.length if self.join is not None else 0
 
     @property
     def rows(self) -> int:
@@ -294,8 +297,8 @@ class Plan:
         """Without what the source of triples takes to make them."""
         source = None if self.triples is None else counting
         cost = share_cost(self.scheme, me, self.shapes)
-        if self.products:
-            cost += multiply_cost(self.scheme, me, source, self.multiplied)
+        if self.join is not None:
+            cost += dot_cost(self.scheme, me, source, self.parts * self.join.outputs, self.join.length)
         if self.across:
             companies = len(self.tasks[0].table.holders)
             cost += secure_cost(self.scheme, me, source, self.across, companies, self.cells)
@@ -463,7 +466,7 @@ class Plan:
         outputs = [(output.name, *_use(output)) for output in self.query.select]
         return hashlib.sha256(repr((
             "comity plan 1", self.query.name, self.security, self.scheme.name, self.scheme.algebra.name, self.keys, self.tasks,
-            self.opened, self.uses, self.products, outputs, self.query.receivers, self.query.privacy, self.noise, self.tree,
+            self.opened, self.uses, self.products, self.conditions, outputs, self.query.receivers, self.query.privacy, self.noise, self.tree,
             self.search, self.gate,
         )).encode()).hexdigest()  # fmt: skip
 
@@ -515,7 +518,7 @@ def plan_query(query: Query, security: Security) -> Plan:
     for output in query.select:
         if isinstance(output, StatisticOutput) and tree is None:
             listed = () if isinstance(output.statistic, Quantile | Ratio | Frequent) else _measures(query.privacy, output)
-            uses.append(tuple(_index(opened, plain(measure, known)) for measure in listed))
+            uses.append(tuple(index_of(opened, plain(measure, known)) for measure in listed))
             weight = 1 if query.privacy is None else query.privacy.weight(output.name)
             weights |= {place: max(weights.get(place, 0), weight) for place in uses[-1]}
     if query.histogram is not None:
@@ -526,26 +529,25 @@ def plan_query(query: Query, security: Security) -> Plan:
         weights = dict.fromkeys(range(len(opened)), 1)
     measures = list(opened)
     for measure in (measure for ratio in ratios for measure in ratio.measures):
-        _index(measures, plain(measure, known))
+        index_of(measures, plain(measure, known))
     for ranked in frequent:
-        _index(measures, plain(ranked.count, known))
-    search = _search(query, lambda x: _index(measures, plain(Measure("count", x), known)))
+        index_of(measures, plain(ranked.count, known))
+    search = _search(query, lambda x: index_of(measures, plain(Measure("count", x), known)))
     if query.rules and search is not None:
         raise PlanError(
             f"release rules beside {', '.join(search.names)} are not supported: a search opens bits of single rows. Remove them, or select no such value"
         )
     products: list[tuple[int, int]] = []
-    gated: list[Measure] = []
+    gated = _counted(query, known) if query.rules else []
+    measured = [*measures, *(measure for measure in gated if measure not in measures)]
     if len(query.tables) == 2:
-        tasks, products = _join_tasks(query, keys, opened, known)
+        tasks, products = join_tasks(query, keys, measured, known)
     elif tree is not None:
         tasks = (HomeTask(query.tables[0], query.where, (*keys, Key(tree.leaf)), (opened[0],)),)
     else:
-        gated = _counted(query, known) if query.rules else []
-        counted = [*measures, *(measure for measure in gated if measure not in measures)]
         ordered = search.arguments if search is not None else ()
         by_value = (HomeTask(query.tables[0], query.where, (*keys, Key(x)), (Measure("count", None),), adjusts=False) for x in arguments_of(frequent))
-        tasks = (HomeTask(query.tables[0], query.where, keys, tuple(counted), ordered=ordered), *by_value)
+        tasks = (HomeTask(query.tables[0], query.where, keys, tuple(measured), ordered=ordered), *by_value)
     noise: tuple[Noise | RandomisedResponse, ...] = ()
     if query.rules and query.privacy is not None:
         raise PlanError("release rules beside privacy are not supported: noise hides small groups by itself")
@@ -553,9 +555,9 @@ def plan_query(query: Query, security: Security) -> Plan:
         tasks, noise = _private(query.privacy, security, tasks, products, [weights[k] for k in range(len(opened))])
     for task in tasks:
         _check_home(task)
-    gate = _gate(query, security, tasks[0], gated) if query.rules else None
-    ranges = _ranges(tasks, products, opened)
-    exact = ranges[-len(opened) :] if products else ranges[: len(tasks[0].measures)]
+    gate = _gate(query, security, tasks[0], measured, gated) if query.rules else None
+    ranges = _ranges(tasks, products, measured)
+    exact = ranges[-len(measured) :] if products else ranges[: len(tasks[0].measures)]
     ranges += _noisy_ranges(opened, noise, exact if tree is None else exact * len(opened))
     if search is not None:
         rows = len(tasks[0].table.holders) * tasks[0].table.max_rows
@@ -565,7 +567,8 @@ def plan_query(query: Query, security: Security) -> Plan:
     places = list(dict.fromkeys(place for output in frequent for place in output.places))
     all_opened: list[Measure | Ratio | Place | Across] = [*opened, *ratios, *places]
     if gate is not None:
-        ranges += gate.ranges([tasks[0].largest(measure) for measure in tasks[0].measures])
+        companies = len(tasks[0].table.holders)
+        ranges += gate.ranges([largest // companies for _, largest in exact])
         all_opened.append(RELEASED)
     scheme = _smallest(security, ranges)
     outputs = [output for output in query.select if isinstance(output, StatisticOutput)]
@@ -576,6 +579,10 @@ def plan_query(query: Query, security: Security) -> Plan:
     plan = Plan(
         query, security, scheme, keys, tasks, tuple(all_opened), tuple(uses), tuple(products), tuple(ranges), noise, tree, search=search, gate=gate
     )
+    if plan.join is not None and plan.conditions and max(plan.join.added, plan.tasks[1].cells) > LARGEST_REQUEST:
+        used = dict.fromkeys(node for of in plan.conditions for node in of.walk() if isinstance(node, Reference))
+        columns = ", ".join(f"tables.{node.table}.columns.{node}" for node in used)
+        raise PlanError(f"the conditions over both tables add {plan.join.added:,} numbers up, and a query at most {LARGEST_REQUEST:,}: narrow the bounds of {columns}")
     if plan.multiplied > LARGEST_REQUEST:
         raise PlanError(
             f"the join multiplies {plan.multiplied:,} pairs, and a query at most {LARGEST_REQUEST:,}: select fewer sums, "
@@ -594,8 +601,8 @@ def below(plan: Plan, floor: Rules) -> str:
     """By what the release rules of a query are weaker than `floor`, as a spec has it; empty where they are not, and where it opens no
     exact totals over groups of rows."""
     weaker = "" if plan.noise or plan.is_of_companies else plan.query.rules.weaker(floor)
-    if weaker and (plan.products or plan.search is not None):
-        return f"{weaker}, and {'a join' if plan.products else 'a search for single values'} can have no such rules"
+    if weaker and plan.search is not None:
+        return f"{weaker}, and a search for single values can have no such rules"
     return weaker
 
 
@@ -618,21 +625,17 @@ def _counted(query: Query, known: frozenset[Node]) -> list[Measure]:
             if any(isinstance(node, Case) for argument in output.arguments for node in argument.walk()):
                 raise PlanError(f"{output.name}: CASE chooses among the rows of a cell, which release rules do not see: write WHERE instead, or remove them")
             if isinstance(output.statistic, Frequent):
-                _index(counted, plain(output.statistic.count, known))
+                index_of(counted, plain(output.statistic.count, known))
                 continue
             totals = output.statistic.measures if isinstance(output.statistic, Ratio) else _measures(None, output)
             counts = [measure for measure in totals if measure.kind == "count"]
-            _index(counted, plain(counts[0] if counts else Measure("count", *output.arguments), known))
+            index_of(counted, plain(counts[0] if counts else Measure("count", *output.arguments), known))
     return counted or [Measure("count", None)]
 
 
-def _gate(query: Query, security: Security, task: HomeTask, counted: Sequence[Measure]) -> Gate:
+def _gate(query: Query, security: Security, task: HomeTask, measures: Sequence[Measure], counted: Sequence[Measure]) -> Gate:
     """The release rules of a query, or a PlanError."""
     rules, companies = query.rules, len(task.table.holders)
-    if len(query.tables) > 1:
-        raise PlanError(
-            "release rules are not supported in a join: how many rows of each company are in a group is not formed there. Remove them, or query one table"
-        )
     if companies == 1:
         raise PlanError(f"release rules take away a company's own rows, and all of {task.table.name} are of {task.table.holders[0]}")
     if rules.minimum_contributors > companies:
@@ -643,9 +646,10 @@ def _gate(query: Query, security: Security, task: HomeTask, counted: Sequence[Me
     if rules.against == "coalition" and comb(companies, taken) > COALITIONS:
         raise PlanError(f"there are {comb(companies, taken):,} coalitions of {taken} of {companies} companies, and rules are for at most {COALITIONS:,}")
     summed = {Measure("sum", *output.arguments) for output in query.select if isinstance(output, StatisticOutput) and output.function in ("SUM", "AVG", AVG_ONLY)}
-    sums = tuple(k for k, measure in enumerate(task.measures) if measure in summed)
-    gate = Gate(rules, companies, taken, tuple(map(task.measures.index, counted)), sums)
-    compared = gate.conditions * task.cells
+    sums = tuple(k for k, measure in enumerate(measures) if measure in summed)
+    gate = Gate(rules, companies, taken, tuple(map(measures.index, counted)), sums, len(query.tables) > 1)
+    cells = prod(key.size for key in task.keys if key.expression in query.group_by) if gate.is_joined else task.cells
+    compared = gate.compared(cells)
     if compared > LARGEST_COMPARED:
         raise PlanError(f"its rules take {compared:,} comparisons, and a query at most {LARGEST_COMPARED:,}: group by less, or select fewer sums")
     return gate
@@ -677,7 +681,7 @@ def _plan_across(query: Query, security: Security) -> Plan:
     measures: list[Measure] = []
     for figure in figures_of(opened):
         for measure in figure.measures:
-            _index(measures, plain(measure, known))
+            index_of(measures, plain(measure, known))
     keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
     task = HomeTask(table, query.where, keys, tuple(measures))
     _check_home(task)
@@ -801,45 +805,6 @@ def _search(query: Query, count: Callable[[Node], int]) -> Search | None:
     return search
 
 
-def _index(measures: list[Measure], measure: Measure) -> int:
-    if measure not in measures:
-        measures.append(measure)
-    return measures.index(measure)
-
-
-def plain(measure: Measure, known: frozenset[Node]) -> Measure:
-    """COUNT(x) of what cannot be NULL is COUNT(*), and y where such an x is not NULL is y: one value less to open."""
-    expression = without_tests(measure.expression, known) if measure.expression is not None else None
-    if measure.kind == "count" and expression is not None and not expression.nullable(known):
-        return Measure("count", None)
-    return Measure(measure.kind, expression)
-
-
-def _join_tasks(
-    query: Query, groups: Sequence[Key], opened: Sequence[Measure], known: frozenset[Node]
-) -> tuple[tuple[HomeTask, ...], list[tuple[int, int]]]:
-    """Each side's totals a cell of the joined key and of its own groups, and which pairs of them make the opened values."""
-    shared, owned = query.tables
-    sides: tuple[list[Measure], list[Measure]] = ([], [])
-    products = []
-    for measure in opened:
-        factors = _split(measure.expression, shared.name, owned.name)
-        pair = []
-        for side, factor in zip(sides, factors, strict=True):
-            kind: Measure = Measure("count", None) if factor is None else Measure(measure.kind, factor)
-            pair.append(_index(side, plain(kind, known)))
-        products.append((pair[0], pair[1]))
-    # what is no group comes first: its cells are added up
-    joined = sorted(owned.key, key=lambda name: Reference(shared.name, shared.columns[name]) in query.group_by)
-    tasks = []
-    for table, side in zip(query.tables, sides, strict=True):
-        where = tuple(condition for condition in query.where if _belongs(condition, table.name, shared.name))
-        keys = [Key(Reference(table.name, table.columns[name])) for name in joined]
-        keys += [key for key in groups if key.expression.tables == {table.name} and key not in keys]
-        tasks.append(HomeTask(table, where, tuple(keys), tuple(side)))
-    return tuple(tasks), products
-
-
 def _private(
     privacy: Privacy,
     security: Security,
@@ -932,30 +897,6 @@ def _noisy_ranges(
         yield f"{measure} with noise", added.reach(largest)
 
 
-def _belongs(node: Node, table: str, fallback: str) -> bool:
-    if len(node.tables) > 1:
-        raise PlanError(f"the condition {node} uses columns of both tables: each condition must use one")
-    return node.tables == {table} or (not node.tables and table == fallback)
-
-
-def _split(expression: Node | None, shared: str, owned: str) -> tuple[Node | None, Node | None]:
-    """`expression` as a factor over the shared table and one over the owned one; None for 1."""
-    if expression is None:
-        return None, None
-    if owned not in expression.tables:
-        return expression, None
-    if shared not in expression.tables:
-        return None, expression
-    if not isinstance(expression, Arithmetic) or expression.operator != "*":
-        raise PlanError(f"{expression} uses columns of both tables: only a product of a factor from each can be joined")
-    left, right = _split(expression.left, shared, owned), _split(expression.right, shared, owned)
-    return _times(left[0], right[0]), _times(left[1], right[1])
-
-
-def _times(x: Node | None, y: Node | None) -> Node | None:
-    return Arithmetic("*", x, y) if x is not None and y is not None else x or y
-
-
 def _check_home(task: HomeTask) -> None:
     """Every intermediate value at home must be exact in the engine's integers."""
     for expression in task.expressions:
@@ -991,7 +932,7 @@ def _aligned_reach(nodes: Sequence[Node]) -> int:
 
 
 def _ranges(
-    tasks: Sequence[HomeTask], products: Sequence[tuple[int, int]], opened: Sequence[Measure]
+    tasks: Sequence[HomeTask], products: Sequence[tuple[int, int]], measures: Sequence[Measure]
 ) -> list[tuple[str, int]]:
     """The largest magnitude of every value that is shared, computed or opened."""
     ranges = []
@@ -1003,7 +944,7 @@ def _ranges(
                 companies * task.largest(measure),
             ))
         ranges += [(f"the number of {adjustment}", companies * task.table.max_rows) for adjustment in task.adjustments]
-    for measure, (left, right) in zip(opened, products, strict=bool(products)):
+    for measure, (left, right) in zip(measures, products, strict=bool(products)):
         shared, owned = tasks
         # at most one row of the owned table meets each row of the shared one
         per_row = owned.largest(owned.measures[right]) // owned.table.max_rows

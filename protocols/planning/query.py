@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mpc.errors import ComityError
 from protocols.expression import Bin, Node, Reference, not_null
 from protocols.planning.privacy import Privacy
 from protocols.planning.rules import NO_RULES, Rules
@@ -11,6 +12,10 @@ from protocols.statistics.frequent import Frequent
 from protocols.statistics.quantile import Quantile
 from protocols.statistics.ratio import Ratio
 from protocols.tables import Table
+
+
+class PlanError(ComityError):
+    """The query cannot run as declared. The message names what to change in the spec."""
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from mpc.simulate import simulate
 from protocols.accounting import epsilon as epsilon_of
 from protocols.accounting import micro_rho, pure_micro_rho
 from protocols.planning.execute import answer, draw_noise, execute, inputs
-from protocols.planning.plan import Plan, PlanError, plan_query
+from protocols.planning.plan import Plan, plan_query
 from protocols.planning.privacy import Noise, Privacy
-from protocols.planning.query import KeyOutput
+from protocols.planning.query import KeyOutput, PlanError
 from protocols.statistics import histogram
 from protocols.statistics.base import Value
 

@@ -83,23 +83,32 @@ NO_RULES = Rules()
 @dataclass(frozen=True)
 class Gate:
     """The rules of a query over `companies` companies. `counts` are the numbers of those measures that are counts of the rows that go
-    into an answer, `sums` of those that are sums in it."""
+    into an answer, `sums` of those that are sums in it. In a join (`is_joined`) a company does not know its part of them."""
 
     rules: Rules
     companies: int
     colluding: int
     counts: tuple[int, ...]
     sums: tuple[int, ...]
+    is_joined: bool = False
 
     @property
     def extra(self) -> int:
-        """Vectors that each company shares besides its totals: whether it has rows, and the sizes of its sums."""
+        """Vectors that each company shares besides its totals: whether it has rows, and the sizes of its sums. In a join they are formed on shares."""
+        return 0 if self.is_joined else self._formed
+
+    @property
+    def _formed(self) -> int:
         return len(self.counts) * (self.rules.minimum_contributors > 0) + (len(self.sums) if self.rules.maximum_share < 1 else 0)
 
     def of(self, totals: Sequence[Array]) -> list[Array]:
         """Those of one company, from its totals by measure."""
         vectors = [(totals[k] > 0).astype(np.int64) for k in self.counts] if self.rules.minimum_contributors else []
         return vectors + ([abs(totals[k]) for k in self.sums] if self.rules.maximum_share < 1 else [])
+
+    def compared(self, cells: int) -> int:
+        """Comparisons in all."""
+        return cells * (self.conditions + (self.companies * self._formed if self.is_joined else 0))
 
     @property
     def taken(self) -> int:
@@ -121,6 +130,25 @@ class Gate:
             weight = rules.maximum_share.numerator * n + rules.maximum_share.denominator
             found += [("what a company may have at most, less what it has", weight * largest[k]) for k in (*self.counts, *self.sums)]
         return found
+
+    def formed(self, ctx: Context, totals: Mapping[PartyId, Sequence[Share]]) -> dict[PartyId, list[Share]]:
+        """What `of` gives, of each company, on shares. Discloses nothing."""
+        contributors = len(self.counts) if self.rules.minimum_contributors else 0
+        if not self._formed:
+            return {i: [] for i in totals}
+        sums = self.sums if self.rules.maximum_share < 1 else ()
+        counts = [totals[i][k] - 1 for i in totals for k in self.counts[:contributors]]
+        signed = [totals[i][k] for i in totals for k in sums]
+        (cells,) = (counts + signed)[0].shape
+        is_negative = as_numbers(ctx, negative(ctx, concatenate(counts + signed))).reshape(-1, cells)
+        there = 1 - is_negative[: len(counts)]
+        vectors = {i: [there[k * contributors + c] for c in range(contributors)] for k, i in enumerate(totals)}
+        if signed:
+            flat = concatenate(signed)
+            sizes = (flat - 2 * multiply(ctx, is_negative[len(counts) :].reshape(-1), flat)).reshape(-1, cells)
+            for k, i in enumerate(totals):
+                vectors[i] += [sizes[k * len(sums) + s] for s in range(len(sums))]
+        return vectors
 
     def passed(self, ctx: Context, totals: Mapping[PartyId, Sequence[Share]], extra: Mapping[PartyId, Sequence[Share]]) -> BitShare:
         """Whether each cell is released; `totals` and `extra` are the companies' vectors. Discloses nothing."""
@@ -154,8 +182,13 @@ class Gate:
         return concatenate([multiply(ctx, every, values.reshape(-1)), bits])
 
     def cost(self, scheme: Scheme, me: PartyId, source: Costed | None, cells: int, values: int) -> Cost:
-        """What `passed` and `released` cost party `me`."""
-        cost = negative_cost(scheme, me, source, self.conditions * cells)
+        """What `passed` and `released` cost party `me`, and in a join `formed`."""
+        cost, formed = Cost(), self.companies * self._formed * cells
+        if self.is_joined and formed:
+            cost = negative_cost(scheme, me, source, formed) + as_numbers_cost(scheme, me, source, formed)
+            if self.sums and self.rules.maximum_share < 1:
+                cost += multiply_cost(scheme, me, source, self.companies * len(self.sums) * cells)
+        cost += negative_cost(scheme, me, source, self.conditions * cells)
         cost += all_of_cost(scheme, me, source, self.conditions, cells)
         return cost + as_numbers_cost(scheme, me, source, cells) + multiply_cost(scheme, me, source, values)
 

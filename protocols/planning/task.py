@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from protocols.expression import Bin, Leaf, Node, Reference, magnitude
+from protocols.expression import Bin, Leaf, Node, Reference, magnitude, without_tests
 from protocols.statistics.base import Measure
 from protocols.tables import Column, Table, Unit
 
@@ -102,3 +102,18 @@ class HomeTask:
         """The largest magnitude that one company's total can have, proven from its bounds."""
         per_row = 1 if measure.kind == "count" or measure.expression is None else magnitude(measure.expression)
         return self.table.max_rows * per_row
+
+
+def index_of(measures: list[Measure], measure: Measure) -> int:
+    """Its place among `measures`, where it is put if it is not there."""
+    if measure not in measures:
+        measures.append(measure)
+    return measures.index(measure)
+
+
+def plain(measure: Measure, known: frozenset[Node]) -> Measure:
+    """COUNT(x) of what cannot be NULL is COUNT(*), and y where such an x is not NULL is y: one value less to open."""
+    expression = without_tests(measure.expression, known) if measure.expression is not None else None
+    if measure.kind == "count" and expression is not None and not expression.nullable(known):
+        return Measure("count", None)
+    return Measure(measure.kind, expression)
