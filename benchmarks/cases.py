@@ -22,6 +22,8 @@ from mpc.triples.ot import ObliviousTriples
 from protocols.gadgets import (
     dot,
     dot_cost,
+    histogram,
+    histogram_cost,
     less,
     multiply,
     multiply_cost,
@@ -63,7 +65,7 @@ class Case:
         if self.named:
             return self.named
         how = {"dealer": ", dealt in the run", "preloaded": ", triples preloaded", "ot": ", triples made by OT in the run"}
-        return f"{self.scheme} over {self.sharing.algebra.name}{how[self.triples] if self.triples and self.group in ('multiply', 'compare', 'truncate') else ''}"
+        return f"{self.scheme} over {self.sharing.algebra.name}{how[self.triples] if self.triples and self.group not in ('dealer', 'ot') else ''}"
 
 
 def shared(ctx: Context, values: np.ndarray) -> list[Share]:
@@ -150,6 +152,18 @@ _COMPARE = (
     lambda scheme, me, n, source: negative_cost(scheme, me, source, n),
     lambda x: x < x[::-1],
 )
+_HISTOGRAM = (
+    lambda ctx, values: share(ctx, values)[0],
+    lambda ctx, x: histogram(ctx, x, EDGES),
+    lambda scheme, me, n, source: histogram_cost(scheme, me, source, n, len(EDGES)),
+    lambda x: np.histogram(x, EDGES),
+)
+_MOMENTS = (
+    lambda ctx, values: share(ctx, values)[0],
+    lambda ctx, x: reveal(ctx, x.sum(), dot(ctx, x, x)),
+    lambda scheme, me, n, source: dot_cost(scheme, me, source, 1, n) + reveal_cost(scheme, me, range(scheme.parties), 2),
+    lambda x: (x.mean(), x.var()),
+)
 _TRUNCATE = (
     shared,
     lambda ctx, shares: truncate(ctx, shares[0], FRACTION),
@@ -189,6 +203,8 @@ _SUM = (
 
 
 TRANSFERS = 1 << 22
+EDGES: range = range(-45_000, 50_000, 5_000)
+"""Of 20 bins."""
 DOT = 256
 """Products that are added up."""
 FRACTION = 16
@@ -226,6 +242,9 @@ def cases(quick: bool) -> list[Case]:
     for scheme, parties, source in COMPARISONS:
         listed.append(Case("compare", scheme, False, parties, source, n >> 4 if source == "ot" else n, *_COMPARE))
     listed += [Case("truncate", scheme, False, parties, source, n, *_TRUNCATE) for scheme, parties, source in (("additive", 2, "preloaded"), ("replicated", 3, None))]
+    for scheme, parties, source in (("additive", 2, "preloaded"), ("additive", 3, "preloaded"), ("replicated", 3, None)):
+        listed.append(Case("histogram", scheme, False, parties, source, million // 10, *_HISTOGRAM))
+        listed.append(Case("moments", scheme, False, parties, source, million // 10, *_MOMENTS))
     listed += [Case("dealer", "additive", False, parties, "dealer", n, *_DEALER) for parties in (2, 3)]
     listed += [
         Case("ot", "additive", False, 2, None, 256, *_BASE, named="base transfers"),

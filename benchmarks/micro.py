@@ -83,4 +83,4 @@ def lines(groups: Sequence[str], runs: int, quick: bool) -> Any:
             yield over_grpc(case, index, runs, quick)
 
 
-GROUPS = ("exchange", "share", "open", "multiply", "dot", "compare", "truncate", "dealer", "ot", "sum")
+GROUPS = ("exchange", "share", "open", "multiply", "dot", "compare", "truncate", "histogram", "moments", "dealer", "ot", "sum")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial, reduce
+from itertools import pairwise
 from operator import and_
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,6 +46,8 @@ from protocols.gadgets import (
     dot,
     dot_cost,
     equal,
+    histogram,
+    histogram_cost,
     is_zero_cost,
     less,
     multiply,
@@ -390,6 +393,17 @@ def _truncate(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
     return [truncate(ctx, x[0].reshape(3, 4), 3).reshape(LENGTH), truncate(ctx, x[1], 13)]
 
 
+def _histogram(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
+    bound = ctx.scheme.algebra.bound
+    return [histogram(ctx, x[0], [-bound, -1, 0, 2, bound]), histogram(ctx, x[1], [1])]
+
+
+def _histogram_exact(v: list[list[int]], bound: int) -> list[Any]:
+    edges = [-bound, -1, 0, 2, bound]
+    from_edge = [len(v[0]), *(sum(a >= edge for a in v[0]) for edge in edges), 0]
+    return [[a - b for a, b in pairwise(from_edge)], [sum(a < 1 for a in v[1]), sum(a >= 1 for a in v[1])]]
+
+
 def _decompose(ctx: Context, x: list[Share], mine: Sequence[int]) -> list[Share]:
     bits = decompose(ctx, x[0])
     return [compose(ctx, bits), compose(ctx, bits[:5], signed=False)]
@@ -470,6 +484,11 @@ CASES: dict[str, Case] = {
         correlated=True,
     ),
     "decompose": Case(_decompose, lambda v, n: [v[0], [a & 31 for a in v[0]]], _decompose_cost, correlated=True),
+    "histogram": Case(
+        _histogram, lambda v, n: _histogram_exact(v, max(abs(a) for of in v for a in of)),
+        lambda ctx: _correlated(ctx, partial(histogram_cost, edges=5)) + _correlated(ctx, partial(histogram_cost, edges=1)),
+        correlated=True,
+    ),
     "least": Case(
         _least, _least_exact,
         lambda ctx: (

@@ -54,11 +54,11 @@ def test_all_values_at_once_are_those_row_by_row(node):
 @settings(max_examples=20, deadline=None)
 def test_numbers_beyond_64_bits_stay_exact(data):
     large = Reference("t", Column("large", "integer", 1 << 62, (1 << 62) + 2))
-    node = data.draw(numbers([large]))
-    found = evaluate(node, {large: domain(large.column, False)})
-    values = np.broadcast_to(found.values, 3).tolist()
-    expected = [of_row(node, {"large": (1 << 62) + k}) for k in range(3)]
-    assert [None if n else value for value, n in zip(values, np.broadcast_to(found.null, 3), strict=True)] == expected
+    node = data.draw(numbers([large, *REFERENCES[2:]]))
+    found = evaluate(node, GRID | {large: Values(*(x.reshape(3, *[1] * len(SHAPE)) for x in domain(large.column, False)))})
+    values, null = (np.broadcast_to(x, (3, *SHAPE)).reshape(-1).tolist() for x in found)
+    expected = [of_row(node, row | {"large": (1 << 62) + k}) for k in range(3) for row in ROWS]
+    assert [None if n else value for value, n in zip(values, null, strict=True)] == expected
 
 
 def test_what_is_no_row_expression_is_refused():

@@ -17,14 +17,13 @@ from mpc.context import Context, Costed
 from mpc.cost import Cost
 from mpc.errors import ProtocolError
 from mpc.schemes import PartyId, Scheme
-from mpc.schemes.words import boolean
 from mpc.share import Share, concatenate
 from protocols.gadgets.bits import BitShare, as_numbers, as_numbers_cost, words_of
 from protocols.gadgets.compare import negative, negative_cost
 from protocols.gadgets.decompose import decompose, decompose_cost
 from protocols.gadgets.multiply import multiply, multiply_cost
 from protocols.gadgets.quotient import BASE, quotient, quotient_cost
-from protocols.gadgets.trees import words_multiplied
+from protocols.gadgets.trees import fours_multiplied, fours_multiplied_cost
 from protocols.gadgets.truncate import truncate, truncate_cost
 
 GUARD = 4
@@ -165,12 +164,7 @@ def logarithm_cost(scheme: Scheme, me: PartyId, source: Costed | None, count: in
 def _looked_up(ctx: Context, fours: Sequence[Sequence[BitShare]]) -> list[list[Share]]:
     """For each four of bits all 15 products of some of them as numbers, that of bits i with number sum of 2^i, less one. Three rounds."""
     count = fours[0][0].words.shape[0]
-    found = [{1 << i: bit.words for i, bit in enumerate(four)} for four in fours]
-    for pairs in (((1, 2), (4, 8)), [(a, b) for a in (1, 2, 3) for b in (4, 8, 12)]):
-        products = words_multiplied(ctx, [of[a] for of in found for a, _ in pairs], [of[b] for of in found for _, b in pairs])
-        for k, product in enumerate(products):
-            a, b = pairs[k % len(pairs)]
-            found[k // len(pairs)][a | b] = product
+    found = fours_multiplied(ctx, [[bit.words for bit in four] for four in fours])
     words = concatenate([of[s] for of in found for s in range(1, 16)])
     numbers = as_numbers(ctx, BitShare(words, (15 * len(fours), 64 * count)))
     size = math.prod(fours[0][0].shape)
@@ -179,10 +173,7 @@ def _looked_up(ctx: Context, fours: Sequence[Sequence[BitShare]]) -> list[list[S
 
 def _looked_up_cost(scheme: Scheme, me: PartyId, source: Costed | None, fours: int, count: int) -> Cost:
     words = words_of(count)
-    cost = as_numbers_cost(scheme, me, source, 15 * fours * words * 64)
-    for products in (2, 9):
-        cost += multiply_cost(boolean(scheme), me, source, products * fours * words)
-    return cost
+    return as_numbers_cost(scheme, me, source, 15 * fours * words * 64) + fours_multiplied_cost(scheme, me, source, fours, count)
 
 
 def _table(terms: Sequence[Share], entries: Sequence[int]) -> Share:

@@ -66,27 +66,27 @@ def in_fours(c: Array, r: Share, products: Share, width: int = 4) -> list[Share]
     and r_k + n_k for all k above. Multiplied out, both are sums of products of bits of r, which come with r, times products of bits
     of n, which are public. What the last four lacks is 0 in r, and 1 in n."""
     length, words = c.shape
-    fours, lacking = -(-length // 4), -length % 4
-    bits, n = np.zeros((4 * fours, words), np.uint64), np.full((4 * fours, words), _ALL)
-    bits[:length], n[:length] = r.data[:, :length].T, ~c
+    fours, lacking, axes = -(-length // 4), -length % 4, r.scheme.axes
+    bits, n = np.zeros((*axes, 4 * fours, words), np.uint64), np.full((4 * fours, words), _ALL)
+    bits[..., :length, :], n[:length] = r.data[..., :length].swapaxes(-1, -2), ~c
     for beyond in range(width, 4):
         n[beyond::4] = _ALL
-    secret, public = np.empty((16, fours, words), np.uint64), np.empty((16, fours, words), np.uint64)
+    secret, public = np.empty((16, *axes, fours, words), np.uint64), np.empty((16, fours, words), np.uint64)
     public[0] = _ALL
     for s in range(1, 16):
         public[s] = public[s & (s - 1)] & n[(s & -s).bit_length() - 1 :: 4]
     secret[0] = r.scheme.constant(public[0], r.party)
-    secret[[1, 2, 4, 8]] = bits.reshape(fours, 4, words).transpose(1, 0, 2)
-    secret[list(PRODUCTS)] = products.data[:, :fours].transpose(2, 1, 0)
+    secret[[1, 2, 4, 8]] = np.moveaxis(bits.reshape(*axes, fours, 4, words), -2, 0)
+    secret[list(PRODUCTS)] = np.moveaxis(products.data[..., :fours, :], -1, 0).swapaxes(-1, -2)
     if lacking:
-        secret[1 << (4 - lacking) :, -1] = 0
+        secret[1 << (4 - lacking) :, ..., -1, :] = 0
     if width < 4:
         secret[1 << width :] = 0
-    less, same, term = np.zeros_like(public[0]), secret[0] & public[15], np.empty_like(public[0])
+    less, same, term = np.zeros_like(secret[0]), secret[0] & public[15], np.empty_like(secret[0])
     for s in range(1, 16):
         lowest = s & -s
         np.bitwise_and(secret[s], public[15 & ~s], out=term)
         same ^= term
         np.bitwise_and(secret[s], public[lowest | 15 & ~(2 * lowest - 1) & ~s], out=term)
         less ^= term
-    return [replace(r, data=row) for row in (*less, *same)]
+    return [replace(r, data=rows[..., k, :]) for rows in (less, same) for k in range(fours)]

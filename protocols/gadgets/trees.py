@@ -20,6 +20,23 @@ def words_multiplied(ctx: Context, x: Sequence[Share], y: Sequence[Share], skip:
     return [product[start : start + size] for start in range(0, size * len(chosen), size)]
 
 
+def fours_multiplied(ctx: Context, fours: Sequence[Sequence[Share]]) -> list[dict[int, Share]]:
+    """Of each four words all products of some of them: that of those numbered i under the sum of 2^i. Two rounds, 11 ANDs a four."""
+    found = [{1 << i: word for i, word in enumerate(four)} for four in fours]
+    for pairs in (((1, 2), (4, 8)), [(a, b) for a in (1, 2, 3) for b in (4, 8, 12)]):
+        products = words_multiplied(ctx, [of[a] for of in found for a, _ in pairs], [of[b] for of in found for _, b in pairs])
+        for k, product in enumerate(products):
+            a, b = pairs[k % len(pairs)]
+            found[k // len(pairs)][a | b] = product
+    return found
+
+
+def fours_multiplied_cost(scheme: Scheme, me: PartyId, source: Costed | None, fours: int, count: int) -> Cost:
+    """What one `fours_multiplied` of so many fours of `count` bits each costs party `me`."""
+    words = fours * words_of(count)
+    return multiply_cost(boolean(scheme), me, source, 2 * words) + multiply_cost(boolean(scheme), me, source, 9 * words)
+
+
 def join(ctx: Context, lower: list[Share], same: list[Share]) -> Share:
     """Of numbers in parts, lowest first: whether the first is less, from whether each of its parts is less or the same."""
     while (parts := len(lower)) > 1:
