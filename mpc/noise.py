@@ -41,10 +41,9 @@ weight and n^3 2^-320 < 2^-266 in their sum, which is at least 1: far below the 
 _CHUNK = 1 << 14
 """Values drawn at a time: the words and a table stay in a core's cache, and memory is bounded."""
 
-# Gaussians above the first variance are 64 A + B, with B of the second
-_WIDEST_TABLE = 1 << 18
-_BASE = 64
-_BASE_VARIANCE = 1 << 16
+_BASE, _STEP_BASE = 64, 4
+"""Gaussians of a variance above 64 b^2 are b A + B, with B of variance 16 b^2: drawn at home, and by comparing."""
+STEP_BITS = 128
 
 _DIGIT = 1024
 
@@ -132,6 +131,25 @@ def gaussian_bound(variance: Fraction) -> int:
     return _checked(sum(factor * _gaussian_reach(part) for factor, part in _gaussian_terms(variance)))
 
 
+def gaussian_steps(variance: Fraction) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """The discrete Gaussian of this variance, to be drawn by comparing: the sum, over all (factor, thresholds), of the factor times a number of random sign, whose size is the number of
+    thresholds that a uniform number of `STEP_BITS` bits reaches. Within 2^-118 a factor in statistical distance, the tails cut off included. Large variances are sums as in `discrete_gaussian`, of 4 A + B with B of
+    variance 2^8 above 2^10: the argument there holds for any base b, with 16 b^2 for the variance of B and 64 b^2 for the least of the sum. The same ValueErrors."""
+    gaussian_steps_bound(variance)
+    return tuple((factor, _thresholds(part)) for factor, part in _gaussian_terms(variance, _STEP_BASE))
+
+
+def gaussian_steps_bound(variance: Fraction) -> int:
+    """The largest |value| of `gaussian_steps(variance)`. Builds no table; the same ValueErrors."""
+    gaussian_bound(variance)
+    return _checked(sum(factor * _gaussian_reach(part) for factor, part in _gaussian_terms(variance, _STEP_BASE)))
+
+
+def gaussian_steps_count(variance: Fraction) -> int:
+    """How many thresholds there are in all. Builds no table."""
+    return sum(_gaussian_reach(part) for _, part in _gaussian_terms(variance, _STEP_BASE))
+
+
 def polya(scale: Fraction, parts: int) -> Sampler:
     """One company's part of Laplace noise: the sum of `parts` independent draws is discrete Laplace, P(x) proportional to
     exp(-|x| / scale), exactly, or that plus independent noise; within parts 2^-175 of it in statistical distance.
@@ -183,13 +201,13 @@ def _checked(bound: int) -> int:
 # --- how a draw is put together -----------------------------------------------------------------------------------------
 
 
-def _gaussian_terms(variance: Fraction) -> list[tuple[int, Fraction]]:
+def _gaussian_terms(variance: Fraction, base: int = _BASE) -> list[tuple[int, Fraction]]:
     """Factors and variances of the discrete Gaussians from tables that make up one of `variance`."""
     terms, factor, rest = [], 1, Fraction(variance)
-    while rest > _WIDEST_TABLE:
-        terms.append((factor, Fraction(_BASE_VARIANCE)))
-        rest = (rest - _BASE_VARIANCE) / _BASE**2
-        factor *= _BASE
+    while rest > 64 * base**2:
+        terms.append((factor, Fraction(16 * base**2)))
+        rest = rest / base**2 - 16
+        factor *= base
     return [*terms, (factor, rest)]
 
 
@@ -238,8 +256,8 @@ def _table(lower: int, weights: Sequence[int]) -> _Table:
     return _Table(lower, limbs)
 
 
-@lru_cache(maxsize=32)
-def _gaussian_table(variance: Fraction) -> _Table:
+def _gaussian_weights(variance: Fraction) -> list[int]:
+    """Of 0, 1, 2 ..."""
     # weight(x+1) = weight(x) exp(-(2x+1) / (2 variance)), and that factor falls by exp(-1/variance) a step
     weight, ratio, step = 1 << _BITS, _decay(1 / (2 * variance)), _decay(1 / variance)
     half = [weight]
@@ -247,7 +265,22 @@ def _gaussian_table(variance: Fraction) -> _Table:
         weight = weight * ratio >> _BITS
         ratio = ratio * step >> _BITS
         half.append(weight)
+    return half
+
+
+@lru_cache(maxsize=32)
+def _gaussian_table(variance: Fraction) -> _Table:
+    half = _gaussian_weights(variance)
     return _table(1 - len(half), half[:0:-1] + half)
+
+
+@lru_cache(maxsize=32)
+def _thresholds(variance: Fraction) -> tuple[int, ...]:
+    """P(|X| <= 0), P(|X| <= 1) ..., in `STEP_BITS` binary digits, rounded down."""
+    zero, *others = _gaussian_weights(variance)
+    sizes = [zero, *(2 * weight for weight in others)]
+    total, most = sum(sizes), (1 << STEP_BITS) - 1
+    return tuple(min((below << STEP_BITS) // total, most) for below in accumulate(sizes[:-1]))
 
 
 @lru_cache(maxsize=32)

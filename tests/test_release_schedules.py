@@ -81,7 +81,7 @@ class Companies:
                 release = release_of(self.plan, member, identifier)
                 home = [np.array([me, 10 + me, 20, 30])]
                 reserved = self.part(ctx, self.plan, member, ledgers[me], lambda account: None, release, lambda: home)
-                values = execute(ctx, self.plan, kept(self.plan, me, reserved) if isinstance(reserved, Reservation) else reserved)
+                values = execute(ctx, self.plan, kept(self.plan, me, reserved)[0] if isinstance(reserved, Reservation) else reserved)
                 self.seen[me] = values
                 ledgers[me].settle(identifier)
                 return values

@@ -60,17 +60,18 @@ def run_query(
     ctx: Context,
     plan: Plan,
     digest: str,
-    mine: Callable[[], Array | None],
+    mine: Callable[[], tuple[Array | None, bytes | None]],
     tell: Callable[[str], None],
     ranks: Sequence[Ranks] = (),
 ) -> dict[str, Any] | None:
-    """The report at a receiver, None elsewhere. `mine` computes what this company shares; `ranks` has then what a search counts. Discloses what the plan says,
+    """The report at a receiver, None elsewhere. `mine` computes what this company shares, and gives the seed of its part of joint noise; `ranks` has then what a search counts. Discloses what the plan says,
     nothing else."""
     phases = Phases(tell)
     phases("triples")
     prepare(ctx, plan)
     phases("local")
-    opened = execute(ctx, plan, mine(), phases, ranks)
+    shared, seed = mine()
+    opened = execute(ctx, plan, shared, phases, ranks, seed)
     phases(None)
     if opened is None:
         return None

@@ -22,7 +22,7 @@ from typing import Any
 
 from mpc.algebra import Array
 from mpc.context import Context
-from mpc.randomness import Stream, fresh_seed
+from mpc.randomness import SEED_BYTES, Stream, fresh_seed
 from mpc.schemes import PartyId
 from parties.governance.approval import Membership
 from parties.governance.differencing import objection, predicate
@@ -86,10 +86,11 @@ def charged(
         tell(GIVEN_UP)
 
     def make() -> bytes:
-        noise = draw_noise(plan, member.me, Stream(fresh_seed()))  # before the home query, so that its time tells nothing
+        seed = fresh_seed()
+        noise = draw_noise(plan, member.me, Stream(seed))  # before the home query, so that its time tells nothing
         mine = inputs(plan, home(), noise)
         tell(READY)
-        return _bytes(plan, mine)
+        return _bytes(plan, mine) + (seed if plan.joint else b"")
 
     reservation = ledger.reserve(release, make, caps)
     tell(READY)  # where it was made before
@@ -101,10 +102,12 @@ def charged(
     return reservation
 
 
-def kept(plan: Plan, me: PartyId, reservation: Reservation) -> Array | None:
-    """What was reserved, as `execute` takes it."""
-    algebra, shape = plan.scheme.algebra, plan.shapes.get(me)
-    return None if shape is None else algebra.decode(algebra.from_bytes(reservation.inputs, shape))
+def kept(plan: Plan, me: PartyId, reservation: Reservation) -> tuple[Array | None, bytes | None]:
+    """What was reserved, as `execute` takes it: what is shared, and with joint noise the seed of this party's bits."""
+    algebra, shape, made = plan.scheme.algebra, plan.shapes.get(me), reservation.inputs
+    seed = made[-SEED_BYTES:] if plan.joint else None
+    shared = made[: len(made) - len(seed or b"")]
+    return None if shape is None else algebra.decode(algebra.from_bytes(shared, shape)), seed
 
 
 def _bytes(plan: Plan, mine: Array | None) -> bytes:
@@ -141,8 +144,8 @@ class Disclosing:
         self._id = release_id(agreed.session_id, [unsettled, *(hello.release for hello in agreed.hellos.values())])
         self._retried: datetime | None = None
 
-    def mine(self, ctx: Context, home: Callable[[], Sequence[Array | None]]) -> Array | None:
-        """What this company shares; of a query with noise, once it is charged everywhere. SessionFailed where this company
+    def mine(self, ctx: Context, home: Callable[[], Sequence[Array | None]]) -> tuple[Array | None, bytes | None]:
+        """What this company shares, and the seed of its part of joint noise; of a query with noise, once it is charged everywhere. SessionFailed where this company
         refuses, or a peer's ledger speaks against it."""
         plan, member, ledger = self._plan, self._member, self._ledger
         try:
@@ -160,7 +163,7 @@ class Disclosing:
             if plan.exact_over:
                 with self._guard:  # of two at once the second sees the first
                     record_exact(ledger, plan, member, self._agreed.session_id, mine, self._node.differing)
-            return mine
+            return mine, None
         except PeerRefused as error:
             ledger.abandon(self._id)  # it could never be retried
             raise SessionFailed(str(error), pb.Abort.LOST, error.peer, str(error)) from None

@@ -331,7 +331,7 @@ class _Checker:
         if is_response and "local" in stanza.model_fields_set and not stanza.local:
             self.say(f"{place}.local", "randomised response is local: remove local = false")
             return None
-        if stanza.mechanism != "gaussian":
+        if stanza.mechanism not in ("gaussian", "joint"):
             if given == {"epsilon"} and epsilon is not None:
                 return Privacy(stanza.mechanism, pure_micro_rho(epsilon), epsilon, None, split, stanza.local or is_response)
             self.say(place, f"{'randomised response' if is_response else 'laplace noise'} takes epsilon, and neither delta nor rho")
@@ -341,9 +341,9 @@ class _Checker:
         elif given == {"epsilon", "delta"} and stanza.epsilon is not None and stanza.delta is not None:
             price = micro_rho(stanza.epsilon, stanza.delta)
         else:
-            self.say(place, "gaussian noise takes epsilon and delta, or rho alone")
+            self.say(place, f"{stanza.mechanism} noise takes epsilon and delta, or rho alone")
             return None
         if price < 1:
             self.say(place, "is too small a budget: less than a millionth of rho")
             return None
-        return Privacy("gaussian", price, epsilon, delta, split, stanza.local)
+        return Privacy(stanza.mechanism, price, epsilon, delta, split, stanza.local)

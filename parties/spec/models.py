@@ -205,7 +205,8 @@ class PrivacyStanza(Model):
     mechanism: Annotated[
         Mechanism,
         Field(
-            description="the noise: `gaussian` (epsilon and delta, or rho), or `laplace` (epsilon alone: pure differential privacy); or "
+            description="the noise: `gaussian` (epsilon and delta, or rho), or `laplace` (epsilon alone: pure differential privacy), of which each company adds its part; `joint` (as "
+            "gaussian), drawn inside the computation: as little as a trusted party would add, for few values; or "
             "`randomised-response` (epsilon alone): each row's group is reported truthfully or not, by chance, and protected, "
             "but not how many rows there are; for COUNT(*) by groups and HISTOGRAM over a table with neighbours = \"replace\""
         ),

@@ -11,7 +11,7 @@ from mpc.algebra import Array
 from mpc.context import Context
 from mpc.randomness import Stream
 from mpc.share import Share, concatenate
-from protocols.gadgets import reveal, share
+from protocols.gadgets import gaussian, reveal, share
 from protocols.planning.plan import Plan, group_cells
 from protocols.planning.privacy import Noise
 from protocols.planning.query import KeyOutput, StatisticOutput, never_null
@@ -74,6 +74,8 @@ def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None)
     elif noise is not None:
         (vector,) = vectors
         vectors = [vector.astype(object) * np.repeat(_units(plan), plan.sizes) + noise]
+    elif plan.joint and not plan.products:
+        vectors = [vector.astype(object) * np.repeat(_units(plan), plan.sizes) for vector in vectors]
     if ((plan.gate is not None and not plan.products) or plan.indices) and vectors:
         totals = list(vectors[0][: plan.cells * len(plan.tasks[0].measures)].reshape(-1, plan.cells))
         vectors += [totals[plan.place(ratio)[0]].astype(object) ** 2 for ratio in plan.indices]
@@ -87,11 +89,13 @@ def execute(
     mine: Array | None,
     phase: Callable[[str], None] = lambda name: None,
     ranks: Sequence[Ranks] = (),
+    seed: bytes | None = None,
 ) -> list[list[int]] | None:
     """The opened totals (`plan.opened` by cell, in it by node of a tree, then each of `plan.adjustments`; of a search what `find` gives, and
     the fractions) at a receiver; None elsewhere.
 
-    `mine` are this party's `inputs`; `ranks`, in a search, its values of each argument, where it is a holder. `phase` hears "share", "compute" and "open". Discloses `plan.disclosures`; costs
+    `mine` are this party's `inputs`; `ranks`, in a search, its values of each argument, where it is a holder; `seed`, with joint noise, of its
+    random bits. `phase` hears "share", "compute" and "open". Discloses `plan.disclosures`; costs
     `plan.cost`.
     """
     phase("share")
@@ -115,6 +119,11 @@ def execute(
         opened = concatenate([opened, *(ranked[place] for place in plan.places)])
     if plan.gate is not None:
         opened = _gated(ctx, plan, plan.gate, by_party, joined, opened)
+    if plan.joint:
+        if seed is None:
+            raise ValueError("joint noise takes a seed of each party's own: without it nothing is opened")
+        drawn = gaussian(ctx, plan.joint, Stream(seed))
+        opened = (opened.reshape(len(plan.opened), -1) * _units(plan)[:, np.newaxis]).reshape(-1) + drawn if plan.products else opened + drawn
     if noise is not None:
         opened = opened.reshape(len(plan.opened), -1) * _units(plan)[:, np.newaxis] + noise.reshape(len(plan.opened), -1)
     found, fractions = None, totals[0][:0]

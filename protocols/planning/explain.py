@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from mpc.noise import gaussian_steps_count
 from mpc.schemes.replicated import Replicated
 from protocols.accounting import epsilon
 from protocols.expression import Number
@@ -21,7 +22,7 @@ REPORTED_DELTA = 1e-6
 """Where the spec gives rho alone."""
 TYPICAL_ROWS = (100, 1_000, 10_000)
 """For which errors are given that depend on how many there are."""
-INTERVAL = {"gaussian": 1.96, "laplace": 2.12, "randomised-response": 1.96}
+INTERVAL = {"gaussian": 1.96, "joint": 1.96, "laplace": 2.12, "randomised-response": 1.96}
 """Standard errors on either side of a value that hold the exact one in 95 of 100 answers: of sums of Gaussian noise, and of
 Polya noise, whose tails are at most those of a Laplace distribution (ln 20 / sqrt 2); of randomised response about so many,
 since many independent reports add up to nearly a Gaussian."""
@@ -100,6 +101,8 @@ def guarantee(plan: Plan) -> list[str]:
         "nobody knows the sum of it",
         "computationally: as long as nobody breaks AES, HKDF-SHA256 or TLS",
     ]
+    if plan.joint:
+        how[0] = f"gaussian noise is drawn inside the computation, of random bits of {', '.join(security.parties)}, before anything is opened; nobody knows it, nor a part of it"
     if privacy.local:
         against = (
             "everybody but the companies that hold the rows: even all other companies together, with all they saw, and whoever breaks "
@@ -267,6 +270,9 @@ def steps(plan: Plan) -> list[str]:
         listed.append(
             f"divide: {len(plan.ratios) * plan.cells:,} ratio{'s' * (len(plan.ratios) * plan.cells > 1)}, digit by digit, on shares, with {_how(plan)}; neither part is opened"
         )
+    if plan.joint:
+        drawn = sum(gaussian_steps_count(variance) * size for variance, size in plan.joint)
+        listed.append(f"draw noise: {sum(size for _, size in plan.joint):,} values, by {drawn:,} comparisons of secret random numbers with public ones, with {_how(plan)}")
     if plan.places:
         among = sum(comparisons(x.column.size, wanted, plan.cells) for x, wanted in plan.counted.items())
         listed.append(f"rank: {' and '.join(map(str, plan.counted))} by how often values occur, by {among:,} comparisons on shares, with {_how(plan)}; none is opened")

@@ -5,6 +5,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property, reduce
 from math import comb, prod
 from operator import add
@@ -13,6 +14,7 @@ from typing import TypeVar
 from mpc.algebra import Shape
 from mpc.correlations import LARGEST_REQUEST, Kind, Row
 from mpc.cost import Cost
+from mpc.noise import gaussian_steps_count
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.named import schemes
 from mpc.schemes.replicated import Replicated
@@ -29,7 +31,7 @@ from protocols.expression import (
     aligned,
     magnitude,
 )
-from protocols.gadgets import dot_cost, reveal_cost, share_cost
+from protocols.gadgets import dot_cost, gaussian_cost, reveal_cost, share_cost
 from protocols.planning.joining import Join, join_tasks
 from protocols.planning.privacy import Noise, Privacy, Sensitivity, plan_noise
 from protocols.planning.query import KeyOutput, PlanError, Query, StatisticOutput, never_null
@@ -226,7 +228,7 @@ class Plan:
         """The source of triples that the query uses, if any. Comparisons take more than resharing can give, but not of replicated shares."""
         if isinstance(self.scheme, Replicated):
             return None
-        if self.across or self.ratios or self.places or self.gate is not None or self.search is not None:
+        if self.across or self.ratios or self.places or self.joint or self.gate is not None or self.search is not None:
             return self.security.triples or "ot"
         return self.security.triples if self.products else None
 
@@ -251,9 +253,14 @@ class Plan:
     def adding(self) -> tuple[str, ...]:
         """Who adds noise (or randomises): the holders, to their totals before they share them; in a join all parties, to the
         products."""
-        if not self.noise:
+        if not self.noise or self.joint:
             return ()
         return self.security.parties if self.products else self.tasks[0].table.holders
+
+    @property
+    def joint(self) -> tuple[tuple[Fraction, int], ...]:
+        """Of noise that is drawn inside the computation: the variances, and how many values of each."""
+        return tuple((noise.parameter, size) for noise, size in zip(self.noise, self.sizes, strict=False) if isinstance(noise, Noise) and noise.joint)
 
     @property
     def exact_over(self) -> tuple[Table, ...]:
@@ -299,6 +306,8 @@ class Plan:
         cost = share_cost(self.scheme, me, self.shapes)
         if self.join is not None:
             cost += dot_cost(self.scheme, me, source, self.parts * self.join.outputs, self.join.length)
+        if self.joint:
+            cost += gaussian_cost(self.scheme, me, source, self.joint)
         if self.across:
             companies = len(self.tasks[0].table.holders)
             cost += secure_cost(self.scheme, me, source, self.across, companies, self.cells)
@@ -590,6 +599,12 @@ def plan_query(query: Query, security: Security) -> Plan:
         )
     if ratios and len(ratios) * plan.cells * 15 * max(ratio.digits for ratio in ratios) > LARGEST_COMPARED:
         raise PlanError(f"its ratios are divided in more than {LARGEST_COMPARED:,} comparisons: group by less, or name a larger step")
+    drawn = sum(gaussian_steps_count(variance) * size for variance, size in plan.joint)
+    if drawn > LARGEST_COMPARED:
+        raise PlanError(
+            f"its joint noise is drawn by {drawn:,} comparisons, and a query has at most {LARGEST_COMPARED:,}: group by less, spend more, or take "
+            'mechanism = "gaussian", which costs nothing and errs more'
+        )
     among = sum(compared(x.column.size, wanted, plan.cells) for x, wanted in plan.counted.items())
     if among > LARGEST_COMPARED:
         names = " and ".join(map(str, plan.counted))
@@ -830,6 +845,8 @@ def _private(
             "local privacy cannot be had for a join: companies share exact totals, and noise is added to their products, so "
             "nothing but the sharing protects them. Remove local = true, or query one table"
         )
+    if privacy.mechanism == "joint" and privacy.local:
+        raise PlanError("joint noise is drawn by all together, and local noise by each company alone: remove local = true")
     if privacy.mechanism == "randomised-response":
         return (replace(protected, unit=unit),), (_response(privacy, unit, protected),)
     cells = min(unit.groups, protected.groups)

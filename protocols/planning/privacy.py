@@ -11,13 +11,21 @@ from functools import cached_property
 from typing import Literal
 
 from mpc.algebra import Array
-from mpc.noise import LEAST_VARIANCE, Sampler, discrete_gaussian, gaussian_bound, polya, polya_bound
+from mpc.noise import (
+    LEAST_VARIANCE,
+    Sampler,
+    discrete_gaussian,
+    gaussian_bound,
+    gaussian_steps_bound,
+    polya,
+    polya_bound,
+)
 from mpc.randomness import Stream
 from protocols.accounting import central_variance, laplace_scale, noise_variance
 from protocols.statistics.base import Noisy
 from protocols.tables import Unit
 
-Mechanism = Literal["gaussian", "laplace", "randomised-response"]
+Mechanism = Literal["gaussian", "laplace", "joint", "randomised-response"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Privacy:
     @property
     def is_pure(self) -> bool:
         """Whether epsilon holds without a delta."""
-        return self.mechanism != "gaussian"
+        return self.mechanism not in ("gaussian", "joint")
 
     def weight(self, output: str) -> int:
         return dict(self.split).get(output, 1)
@@ -46,7 +54,8 @@ class Privacy:
 class Noise:
     """What each of `adding` parties adds to one opened total, in every cell, by itself: an integer, Gaussian with variance
     `parameter`, or Polya with scale `parameter`, such that the noise of `honest` of them is enough. What is opened is the
-    total times 10^digits and all of that. `central` is the parameter of what a trusted party would have to add to the total,
+    total times 10^digits and all of that. Noise that is `joint` is Gaussian, and drawn once, inside the computation, by all
+    together, as if one party added it that nobody colludes with. `central` is the parameter of what a trusted party would have to add to the total,
     `local` that of what each one would, trusting no other."""
 
     mechanism: Literal["gaussian", "laplace"]
@@ -56,10 +65,13 @@ class Noise:
     honest: int
     central: Fraction
     local: Fraction
+    joint: bool = False
 
     @property
     def bound(self) -> int:
         """The largest magnitude of one party's noise."""
+        if self.joint:
+            return gaussian_steps_bound(self.parameter)
         if self.mechanism == "gaussian":
             return gaussian_bound(self.parameter)
         return polya_bound(self.parameter, self.honest)
@@ -71,7 +83,7 @@ class Noise:
 
     def reach(self, largest: int) -> int:
         """The largest magnitude of what is opened, of a total of at most `largest`."""
-        return largest * self.factor + self.adding * self.bound
+        return largest * self.factor + (1 if self.joint else self.adding) * self.bound
 
     @property
     def sampler(self) -> Sampler:
@@ -80,6 +92,8 @@ class Noise:
     @cached_property
     def deviation(self) -> float:
         """The standard deviation of all noise, in units of the total."""
+        if self.joint:
+            return math.sqrt(self.parameter) / self.factor
         return math.sqrt(self.adding * self.sampler.variance) / self.factor
 
     def draw(self, cells: int, stream: Stream) -> Array:
@@ -131,12 +145,13 @@ def plan_noise(
 
     Local noise trusts no other party, as if all but one colluded. That is enough even where each party's noisy totals are seen
     and not their sum alone: of Gaussian noise of variance m Delta_2^2 / (2 rho) each of the m companies that a unit is in costs
-    rho / m, of Laplace noise epsilon / m."""
+    rho / m, of Laplace noise epsilon / m. Joint noise is that of a trusted party."""
     if privacy.local:
         colluding = adding - 1
     twice = 1 if unit.neighbours == "add-remove" else 2
     assert privacy.mechanism != "randomised-response"
-    kind, total, noises = privacy.mechanism, sum(weights), []
+    kind: Literal["gaussian", "laplace"] = "laplace" if privacy.mechanism == "laplace" else "gaussian"
+    joint, total, noises = privacy.mechanism == "joint", sum(weights), []
     who = {"holders": adding, "companies": unit.companies}
     prices = [privacy.micro_rho * weight // total for weight in weights]
     for number in range(privacy.micro_rho - sum(prices)):
@@ -144,9 +159,9 @@ def plan_noise(
     for sensitivity, weight, micro_rho in zip(sensitivities, weights, prices, strict=True):
         if kind == "gaussian":
             squared = sensitivity.second_squared * twice**2
-            variance = noise_variance(**who, colluding=colluding, squared_sensitivity=squared, micro_rho=micro_rho)
-            digits = next(d for d in range(40) if variance * 100**d >= LEAST_VARIANCE)
             central = central_variance(**who, squared_sensitivity=squared, micro_rho=micro_rho)
+            variance = central if joint else noise_variance(**who, colluding=colluding, squared_sensitivity=squared, micro_rho=micro_rho)
+            digits = next(d for d in range(40) if variance * 100**d >= LEAST_VARIANCE)
             local = noise_variance(**who, colluding=adding - 1, squared_sensitivity=squared, micro_rho=micro_rho)
             parameter = variance * 100**digits
         else:
@@ -154,5 +169,5 @@ def plan_noise(
             epsilon = privacy.epsilon * weight / total
             parameter, _ = laplace_scale(**who, colluding=colluding, sensitivity=sensitivity.first * twice, epsilon=epsilon)
             central, local, digits = parameter, parameter, 0
-        noises.append(Noise(kind, parameter, digits, adding, max(1, adding - colluding), central, local))
+        noises.append(Noise(kind, parameter, digits, adding, max(1, adding - colluding), central, local, joint))
     return tuple(noises)

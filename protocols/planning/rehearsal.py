@@ -69,6 +69,8 @@ def at_epsilon(plan: Plan, epsilon: Fraction, delta: Fraction) -> Plan:
     old = plan.query.privacy or Privacy("gaussian", 0)
     if old.mechanism == "randomised-response":
         raise PlanError("randomised response is not rehearsed: `comity explain` shows its error")
+    if old.mechanism == "joint":
+        raise PlanError("joint noise is not rehearsed: `comity explain` shows its error, which is that of a trusted party (`central` of gaussian noise)")
     if old.is_pure:
         privacy = replace(old, micro_rho=pure_micro_rho(epsilon), epsilon=epsilon)
     else:
