@@ -235,7 +235,7 @@ def test_what_is_said_and_refused():
     with pytest.raises(PlanError, match="joint noise is drawn by all together, and local noise by each company alone"):
         plan("SELECT COUNT(*) AS n FROM flights", replace(JOINT, local=True))
     with pytest.raises(PlanError, match=r"its joint noise is drawn by [0-9,]+ comparisons, and a query has at most 2,097,152: group by less, spend more, or take"):
-        plan("SELECT hour, SUM(delay) AS n, SUM(fare) AS f, COUNT(*) AS c, AVG(delay) AS d FROM flights GROUP BY hour", replace(JOINT, micro_rho=50), Unit("person", 3, 100, 100))
+        plan("SELECT hour, SUM(delay) AS n, SUM(fare) AS f, COUNT(*) AS c, AVG(delay) AS d FROM flights GROUP BY hour, origin", replace(JOINT, micro_rho=50), Unit("person", 3, 100, 100))
     assert plan("SELECT COUNT(*) AS n FROM flights", LAPLACE).joint == ()
 
 
