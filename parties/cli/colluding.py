@@ -37,9 +37,9 @@ def collude(directory: Path) -> None:
         return execute.inputs(plan, home, noise)
 
     def run(
-        ctx: Context, plan: Plan, mine: Array | None, phase: Callable[[str], None], ranks: Sequence[Ranks]
+        ctx: Context, plan: Plan, mine: Array | None, phase: Callable[[str], None], ranks: Sequence[Ranks], seed: bytes | None
     ) -> list[list[int]] | None:
-        opened = execute.execute(ctx, plan, mine, phase, ranks)
+        opened = execute.execute(ctx, plan, mine, phase, ranks, seed)
         if opened is not None:
             with (directory / f"{plan.query.name}.opened").open("a") as file:
                 file.write(json.dumps(opened) + "\n")
