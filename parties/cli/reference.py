@@ -155,7 +155,7 @@ def _sql() -> Iterator[str]:
         "(`[a, b)`, the last one closed), and a first and a last row for what lies outside. NULLs are not counted.",
         "",
         f"{', '.join(f'`{name}`' for name in quantile.ALL_NAMES)} (p from 0 to 1) are exact without `privacy`: all that hold the table search for the value "
-        "together, and must be receivers; other aggregates may stand beside them, but no `GROUP BY`.",
+        "together, in every group, and must be receivers; other aggregates may stand beside them. In a group that release rules withhold nothing is searched for.",
         "",
         f"With `privacy` there are `{quantile.MEDIAN}` and `{quantile.QUANTILE}`, by groups, too. Beside them a query may have more quantiles of the same x, "
         f"and `COUNT(x)`. x is told apart in up to {quantile.LEAVES:,} steps between its bounds, {quantile.ALL_LEAVES:,} in all groups together.",

@@ -39,7 +39,7 @@ def compute(
     task: HomeTask, source: TableSource | DatabaseSource, working: Working = nullcontext, ranks: list[Ranks] | None = None
 ) -> Array:
     """The totals of `task`, in its order: `int64` where their proven ranges allow, else Python integers. `ranks`, if there is such a list,
-    gets the values of each of its `ordered`, of the same reading of the table: 16 bytes for each that is another. DataError where the
+    gets the values of each of its `ordered` in each cell, of the same reading of the table: 16 bytes for each that is another. DataError where the
     table, in any of its rows, is not as agreed; of a task with a unit, where its columns are not."""
     table = replace(task.table, unit=task.unit)
     with opened(source, table, working) as (connection, file, columns):
@@ -48,14 +48,14 @@ def compute(
         found: list[Ranks] = []
         if not columns:
             if ranks is not None:
-                ranks += [Ranks(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)) for _ in task.ordered]
+                ranks += [Ranks(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)) for _ in range(len(task.ordered) * task.cells)]
             return vector
         before = stamp(file)
         if task.unit is None:
             encoded = _encode(table, columns, file)
             check_rows(connection, table, encoded, file)
             _aggregate(connection, task, encoded, file, vector)
-            found = [_ranks(connection, task, encoded, file, node) for node in task.ordered]
+            found = [ranks_ for node in task.ordered for ranks_ in _ranks(connection, task, encoded, file, node)]
         else:
             aggregate_bounded(connection, task, _encode(clamping(table), columns, file), file, vector)
         if stamp(file) != before or not _in_range(task, vector) or any(x.count > task.table.max_rows for x in found):
@@ -112,14 +112,8 @@ def _aggregate(
 ) -> None:
     """Fills in the cells that have rows."""
     items = [encoded[column.name] for column in task.columns]
-    names = [f"#key{number}" for number in range(len(task.keys))]
-    keys = [exp.alias_(_key(key), name, quoted=True) for key, name in zip(task.keys, names, strict=True)]
-    kept = _counting(task, items, keys)
-    belongs = [
-        exp.Not(this=exp.Is(this=column(name), expression=exp.null()))
-        for key, name in zip(task.keys, names, strict=True)
-        if not key.has_null
-    ]
+    names, keys = _named(task)
+    kept, belongs = _counting(task, items, keys), _belongs(task, names)
     grouped = [column(name) for name in names]
     totals = [_total(task, measure) for measure in task.measures]
     query = exp.select(*grouped, *totals).from_(kept).where(all_of(belongs)).group_by(*grouped)
@@ -135,6 +129,21 @@ def _aggregate(
         vector[len(task.measures) * task.cells :] = run(connection, source, query).fetchall()[0]
 
 
+def _named(task: HomeTask) -> tuple[list[str], list[exp.Expr]]:
+    """The keys under names that no column has."""
+    names = [f"#key{number}" for number in range(len(task.keys))]
+    return names, [exp.alias_(_key(key), name, quoted=True) for key, name in zip(task.keys, names, strict=True)]
+
+
+def _belongs(task: HomeTask, names: Sequence[str]) -> list[exp.Expression]:
+    """That a row has a cell."""
+    return [
+        exp.Not(this=exp.Is(this=column(name), expression=exp.null()))
+        for key, name in zip(task.keys, names, strict=True)
+        if not key.has_null
+    ]
+
+
 def _counting(task: HomeTask, items: Sequence[Encoded], beside: Sequence[exp.Expr]) -> exp.Subquery:
     """The rows that meet the conditions: their encoded columns, and what is asked for `beside` them."""
     values = [exp.alias_(item.value.copy(), item.declared.name, quoted=True) for item in items]
@@ -146,15 +155,20 @@ def _counting(task: HomeTask, items: Sequence[Encoded], beside: Sequence[exp.Exp
 
 def _ranks(
     connection: duckdb.DuckDBPyConnection, task: HomeTask, encoded: Mapping[str, Encoded], source: TableSource, node: Node
-) -> Ranks:
-    """The values of `node` in the rows that count, in order."""
-    kept = _counting(task, [encoded[column.name] for column in task.columns], [exp.alias_(render(node), "#x", quoted=True)])
+) -> list[Ranks]:
+    """The values of `node` in the rows that count, in order, in each cell."""
+    names, keys = _named(task)
+    kept = _counting(task, [encoded[column.name] for column in task.columns], [*keys, exp.alias_(render(node), "#x", quoted=True)])
     there = exp.Not(this=exp.Is(this=column("#x"), expression=exp.null()))
-    is_wide = not is_narrow(magnitude(node))
+    is_wide, grouped = not is_narrow(magnitude(node)), [column(name) for name in names]
     x = cast(column("#x"), "VARCHAR") if is_wide else column("#x")
-    query = exp.select(x, exp.Count(this=exp.Star())).from_(kept).where(there).group_by(column("#x")).order_by(column("#x"))
-    values, counts = run(connection, source, query).fetchnumpy().values()
-    return Ranks(np.array([int(value) for value in values], dtype=object) if is_wide else values, counts)
+    rows = exp.select(*grouped, x, exp.Count(this=exp.Star())).from_(kept).where(all_of([there, *_belongs(task, names)]))
+    *found, values, counts = run(connection, source, rows.group_by(*grouped, column("#x")).order_by(column("#x"))).fetchnumpy().values()
+    cells = np.broadcast_to(_cells(task.keys, found), values.shape)
+    order = np.argsort(cells, kind="stable")
+    values = np.array([int(value) for value in values], dtype=object) if is_wide else values
+    ends = np.searchsorted(cells[order], np.arange(1, task.cells))
+    return [Ranks(*part) for part in zip(np.split(values[order], ends), np.split(counts[order], ends), strict=True)]
 
 
 def _kept(items: Sequence[Encoded]) -> exp.Select:

@@ -117,8 +117,17 @@ def execute(
         by_value = {x: of.reshape(plan.cells, x.column.size) for x, of in zip(plan.counted, totals[1:], strict=True)}
         ranked = frequent.secure(ctx, by_value, plan.counted)
         opened = concatenate([opened, *(ranked[place] for place in plan.places)])
+    numbers = totals[0][:0]
+    if plan.search is not None:
+        numbers = concatenate(_vectors(totals[0], 0, len(plan.tasks[0].measures), plan.cells)).reshape(-1, plan.cells)[list(plan.search.counts)].reshape(-1)
+    passed: list[int] | None = None
     if plan.gate is not None:
-        opened = _gated(ctx, plan, plan.gate, by_party, joined, opened)
+        gated = _gated(ctx, plan, plan.gate, by_party, joined, concatenate([opened, numbers]))
+        opened, numbers, bits = gated[: opened.size], gated[opened.size : -plan.cells], gated[-plan.cells :]
+        opened = concatenate([opened, bits])
+        if plan.search is not None:
+            told = reveal(ctx, bits, to=plan.receivers)
+            passed = None if told is None else told.tolist()
     if plan.joint:
         if seed is None:
             raise ValueError("joint noise takes a seed of each party's own: without it nothing is opened")
@@ -128,8 +137,7 @@ def execute(
         opened = opened.reshape(len(plan.opened), -1) * _units(plan)[:, np.newaxis] + noise.reshape(len(plan.opened), -1)
     found, fractions = None, totals[0][:0]
     if plan.search is not None:
-        numbers = totals[0][list(plan.search.counts)]
-        found, fractions = find(ctx, plan.search, numbers, plan.holders, plan.receivers, ranks)
+        found, fractions = find(ctx, plan.search, numbers, plan.holders, plan.receivers, ranks, passed)
     phase("open")
     values = reveal(ctx, opened.reshape(-1), adjusted, fractions, to=plan.receivers) if plan.revealed else [np.zeros(0, dtype=np.int64)] * 3
     if values is None or ctx.me not in plan.receivers:
@@ -142,7 +150,7 @@ def execute(
 
 
 def _gated(ctx: Context, plan: Plan, gate: Gate, shares: dict[int, Share], joined: Share | None, totals: Share) -> Share:
-    """The opened measures where the cell is released, and else 0; and whether it is. `joined` are the companies' parts of a join."""
+    """`totals` where the cell is released, and else 0; and whether it is. `joined` are the companies' parts of a join."""
     task, cells = plan.tasks[0], plan.cells
     start = sum(each.size for each in plan.tasks) + len(plan.indices) * cells
     if joined is not None:
@@ -151,7 +159,7 @@ def _gated(ctx: Context, plan: Plan, gate: Gate, shares: dict[int, Share], joine
     else:
         own = {i: _vectors(shares[i], 0, len(task.measures), cells) for i in plan.holders}
         extra = {i: _vectors(shares[i], start, gate.extra, cells) for i in plan.holders}
-    return gate.released(ctx, gate.passed(ctx, own, extra), totals[: (len(plan.opened) - 1) * cells])
+    return gate.released(ctx, gate.passed(ctx, own, extra), totals)
 
 
 def _divided(ctx: Context, plan: Plan, shares: dict[int, Share], totals: Share) -> list[Share]:
@@ -259,7 +267,7 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
             elif cell in withheld:
                 row.append(None)
             elif plan.search is not None and isinstance(output.statistic, Quantile):
-                row.append(plan.search.answer(output, opened[-3:]))
+                row.append(plan.search.answer(output, opened[-3:], cell))
                 row_errors.append(None)
             elif plan.tree is not None:
                 row.append(fitted[output][cell].value)

@@ -247,7 +247,7 @@ class Plan:
     @property
     def revealed(self) -> int:
         """How many numbers are opened at the end: with the fractions of a search."""
-        return self.values_opened + (len(self.search.fractions) if self.search is not None else 0)
+        return self.values_opened + (len(self.search.fractions) * self.cells if self.search is not None else 0)
 
     @property
     def adding(self) -> tuple[str, ...]:
@@ -317,7 +317,10 @@ class Plan:
         if self.places:
             cost += places_cost(self.scheme, me, source, self.counted, self.cells)
         if self.gate is not None:
-            cost += self.gate.cost(self.scheme, me, source, self.cells, (len(self.opened) - 1) * self.cells)
+            searched = len(self.search.counts) if self.search is not None else 0
+            cost += self.gate.cost(self.scheme, me, source, self.cells, (len(self.opened) - 1 + searched) * self.cells)
+            if searched:  # whether a cell is released is known before it is searched in
+                cost += reveal_cost(self.scheme, me, self.receivers, self.cells)
         if self.search is not None:
             cost += self.search.cost(self.scheme, me, source, self.holders, self.receivers)
         return cost + reveal_cost(self.scheme, me, self.receivers, self.revealed) if self.revealed else cost
@@ -351,7 +354,7 @@ class Plan:
             listed += self._pooled_ranks()
             return tuple(listed)
         if self.search is not None:
-            listed += self._searched(self.search)
+            listed += self._searched(self.search, suffix)
         if self.noise:
             return tuple(listed)  # what follows from them, for whomever, is within the guarantee
         if len(shared.holders) == 1:
@@ -400,14 +403,14 @@ class Plan:
         if self.adjustments and holders > 1:
             yield from self._without_own(len(self.adjustments), f"the same numbers of rows and values of {self.tasks[0].table.name}")
 
-    def _searched(self, search: Search) -> Iterator[Disclosure]:
+    def _searched(self, search: Search, suffix: str) -> Iterator[Disclosure]:
         """What a search opens, and what it implies."""
         receivers, table = self.query.receivers, self.tasks[0].table
         places: set[int] = set()
         for output in self.query.select:
             if isinstance(output, StatisticOutput) and isinstance(output.statistic, Quantile):
                 of = dict(search.uses)[output.name]
-                yield Disclosure(f"{_named(output)}: {search.discloses(output)}", len(of) + (of in search.fractions), receivers)
+                yield Disclosure(f"{_named(output)}{suffix}: {search.discloses(output)}", (len(of) + (of in search.fractions)) * self.cells, receivers)
                 places.update(of)
         yield Disclosure(
             f"whether there is any value of {' and of '.join(map(str, search.arguments))}, and in each of {len(search.compared)} steps which "
@@ -421,7 +424,7 @@ class Plan:
                 yield Disclosure(
                     f"of these values, those that {receiver} does not have itself are of rows of {' or '.join(others)}; and from how many of its "
                     "own are below each, bounds on how many of theirs are",
-                    len(places),
+                    len(places) * self.cells,
                     (receiver,),
                     implied=True,
                 )
@@ -541,11 +544,7 @@ def plan_query(query: Query, security: Security) -> Plan:
         index_of(measures, plain(measure, known))
     for ranked in frequent:
         index_of(measures, plain(ranked.count, known))
-    search = _search(query, lambda x: index_of(measures, plain(Measure("count", x), known)))
-    if query.rules and search is not None:
-        raise PlanError(
-            f"release rules beside {', '.join(search.names)} are not supported: a search opens bits of single rows. Remove them, or select no such value"
-        )
+    search = _search(query, prod(key.size for key in keys), lambda x: index_of(measures, plain(Measure("count", x), known)))
     products: list[tuple[int, int]] = []
     gated = _counted(query, known) if query.rules else []
     measured = [*measures, *(measure for measure in gated if measure not in measures)]
@@ -615,10 +614,7 @@ def plan_query(query: Query, security: Security) -> Plan:
 def below(plan: Plan, floor: Rules) -> str:
     """By what the release rules of a query are weaker than `floor`, as a spec has it; empty where they are not, and where it opens no
     exact totals over groups of rows."""
-    weaker = "" if plan.noise or plan.is_of_companies else plan.query.rules.weaker(floor)
-    if weaker and plan.search is not None:
-        return f"{weaker}, and a search for single values can have no such rules"
-    return weaker
+    return "" if plan.noise or plan.is_of_companies else plan.query.rules.weaker(floor)
 
 
 def gives_away(withholding: Plan, other: Plan) -> bool:
@@ -639,8 +635,8 @@ def _counted(query: Query, known: frozenset[Node]) -> list[Measure]:
         if isinstance(output, StatisticOutput):
             if any(isinstance(node, Case) for argument in output.arguments for node in argument.walk()):
                 raise PlanError(f"{output.name}: CASE chooses among the rows of a cell, which release rules do not see: write WHERE instead, or remove them")
-            if isinstance(output.statistic, Frequent):
-                index_of(counted, plain(output.statistic.count, known))
+            if isinstance(output.statistic, Frequent | Quantile):
+                index_of(counted, plain(Measure("count", *output.arguments), known))
                 continue
             totals = output.statistic.measures if isinstance(output.statistic, Ratio) else _measures(None, output)
             counts = [measure for measure in totals if measure.kind == "count"]
@@ -795,21 +791,19 @@ def _tree(query: Query, groups: int, known: frozenset[Node]) -> Tree | None:
     return tree
 
 
-def _search(query: Query, count: Callable[[Node], int]) -> Search | None:
-    """What the query searches for; `count` gives the place of the number of an argument's values among the measures."""
+def _search(query: Query, cells: int, count: Callable[[Node], int]) -> Search | None:
+    """What the query searches for in each of `cells`; `count` gives the place of the number of an argument's values among the measures."""
     search = None
     if query.privacy is None:
-        search = search_of([output for output in query.select if isinstance(output, StatisticOutput)], count)
+        search = search_of([output for output in query.select if isinstance(output, StatisticOutput)], count, cells)
     if search is None:
         return None
     names = ", ".join(sorted({o.function for o in query.select if isinstance(o, StatisticOutput) and isinstance(o.statistic, Quantile)}))
     if len(query.tables) > 1:
         raise PlanError(f"{names} cannot be had in a join: query one table")
-    if query.group_by:
-        raise PlanError(
-            f"{names} cannot be had by groups without `privacy`: write a query for each group, with WHERE instead of GROUP BY, or select "
-            "COUNT, SUM, AVG by groups"
-        )
+    compared = max(search.compared)
+    if compared > LARGEST_COMPARED:
+        raise PlanError(f"{names}: it takes {compared:,} comparisons in a step of the search, and a query at most {LARGEST_COMPARED:,}: group by less")
     table = query.tables[0]
     missing = [holder for holder in table.holders if holder not in query.receivers]
     if missing:

@@ -11,6 +11,7 @@ The next step searches the part in which the first 1 is.
 What is opened follows from the answer: C grows with t, so the bit at t says whether the value v that is found is at most t, and the
 t of a step follow from the bits before. So v, and the public bounds, give all bits, and they v: they disclose v and nothing
 else. Where N = 0 no bit says anything but that: each is the sign of c, which is public. Whether N = 0 is a bit of its own.
+By groups all this is done in every group, side by side. In one that release rules withhold holders share 0 as counts, and N is 0.
 
 QUANTILE_CONT(x, a / b) with q = a (N - 1) / b lies between the values of rank floor(q) and ceil(q), counted from 0: the least t with
 C(t) > q, and with C(t) - 1 >= q. They are searched for side by side, and disclosed. Where they are one value, that is the answer.
@@ -19,7 +20,7 @@ a (N - 1) - b (C(lower) - 1) is b times the fraction of q; that is opened. It is
 itself does, between its neighbours. Where a / b is 1/2 the fraction is known: it is 1/2, so N is even, or the neighbours were one.
 
 How many steps there are, and what is sent in each, follows from the bounds alone. With k comparisons in a step: the sharing of k counts (a round
-with Shamir shares), one `negative` of k and one `reveal_bits`; their masks and ANDs are requested for all steps at once.
+with Shamir shares), one `negative` of k and one `reveal_bits`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -89,13 +90,14 @@ class Rank:
 class Search:
     """All that a query searches for, side by side: of `arguments`, whose numbers of values are the measures `counts` of the task, the values
     of `ranks`. `uses` gives for each output its rank, or both. `fractions` are pairs of ranks: of neighbours that differ the fraction
-    is opened."""
+    is opened. All that in each of `cells`."""
 
     arguments: tuple[Node, ...]
     counts: tuple[int, ...]
     ranks: tuple[Rank, ...]
     uses: tuple[tuple[str, tuple[int, ...]], ...]
     fractions: tuple[tuple[int, int], ...]
+    cells: int = 1
 
     def domain(self, rank: Rank) -> range:
         """All values that it can be."""
@@ -117,12 +119,12 @@ class Search:
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """How many counts each holder shares in each step."""
-        return tuple(sum(count for count, _ in step) for step in self.widths)
+        return tuple(self.cells * sum(count for count, _ in step) for step in self.widths)
 
     @property
     def compared(self) -> tuple[int, ...]:
         """How many bits are opened in each step: in the first one also whether there is any value, of each argument."""
-        return self.sizes[0] + len(self.arguments), *self.sizes[1:]
+        return self.sizes[0] + len(self.arguments) * self.cells, *self.sizes[1:]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,12 +144,12 @@ class Search:
                 cost += share_cost(scheme, me, dict.fromkeys(holders, (size,)))
             cost += negative_cost(scheme, me, source, compared) + reveal_bits_cost(scheme, me, receivers, compared)
         if self.fractions:
-            cost += share_cost(scheme, me, dict.fromkeys(holders, (len(self.fractions),)))
+            cost += share_cost(scheme, me, dict.fromkeys(holders, (len(self.fractions) * self.cells,)))
         return cost
 
-    def answer(self, output: StatisticOutput, found: Sequence[Sequence[int]]) -> Value:
-        """From what `find` gives, and the fractions that were opened."""
-        there, values, fractions = found
+    def answer(self, output: StatisticOutput, found: Sequence[Sequence[int]], cell: int = 0) -> Value:
+        """In a cell, from what `find` gives, and the fractions that were opened."""
+        there, values, fractions = (part[cell :: self.cells] for part in found)
         places = dict(self.uses)[output.name]
         rank = self.ranks[places[0]]
         if not there[rank.of]:
@@ -187,8 +189,8 @@ def _is_between(output: StatisticOutput) -> bool:
     return output.function not in (MIN, MAX, DISCRETE)
 
 
-def search_of(outputs: Sequence[StatisticOutput], count: Callable[[Node], int]) -> Search | None:
-    """What `outputs` search for; None where they do not. `count` gives the measure that is the number of an argument's values."""
+def search_of(outputs: Sequence[StatisticOutput], count: Callable[[Node], int], cells: int) -> Search | None:
+    """What `outputs` search for in each of `cells`; None where they do not. `count` gives the measure that is the number of an argument's values."""
     arguments: list[Node] = []
     ranks: list[Rank] = []
     uses, fractions = [], []
@@ -201,7 +203,7 @@ def search_of(outputs: Sequence[StatisticOutput], count: Callable[[Node], int]) 
                 fractions.append((places[0], places[1]))
     if not uses:
         return None
-    return Search(tuple(arguments), tuple(map(count, arguments)), tuple(ranks), tuple(uses), tuple(fractions))
+    return Search(tuple(arguments), tuple(map(count, arguments)), tuple(ranks), tuple(uses), tuple(fractions), cells)
 
 
 def _ranks(of: int, function: str, p: Fraction) -> Iterator[Rank]:
@@ -222,54 +224,60 @@ def _index(items: list[Item], item: Item) -> int:
 
 
 def find(
-    ctx: Context, search: Search, totals: Share, holders: Sequence[PartyId], receivers: Sequence[PartyId], mine: Sequence[Ranks]
+    ctx: Context, search: Search, totals: Share, holders: Sequence[PartyId], receivers: Sequence[PartyId], mine: Sequence[Ranks], passed: Sequence[int] | None = None
 ) -> tuple[list[list[int]] | None, Share]:
-    """At a receiver whether each argument has any value, and the value of each rank (where there is none, any); None elsewhere. Then
+    """At a receiver whether each argument has any value in each cell, and the value of each rank (where there is none, any); None elsewhere. Then
     the fractions, as shares: of neighbours that differ b times the fraction, else a public number.
 
-    `totals` are the numbers of values of the arguments; `mine` are this company's values of each, where it is a holder. Discloses what the module
-    says; costs `search.cost`. [AMP04]"""
-    domains = [search.domain(rank) for rank in search.ranks]
-    at = [0] * len(domains)  # where the part that is searched begins: at the receivers
+    `totals` are the numbers of values of the arguments; `mine` are this company's values of each in each cell, where it is a holder. Where release rules withhold a cell `passed`, which holders know, is 0, and so must
+    be its totals: then all that is opened of it is public. Discloses what the module says; costs `search.cost`. [AMP04]"""
+    cells, domains = search.cells, [search.domain(rank) for rank in search.ranks]
+    at = [[0] * cells for _ in domains]  # where the part that is searched begins: at the receivers
+    keeps = [1] * cells if passed is None else passed
     there: list[int] = []
+    totals = totals.reshape(len(search.arguments), cells)
     for number, step in enumerate(search.widths):
-        wanted = [
-            [domain[min(start + width * part, _size(domain)) - 1] for part in range(1, count + 1)]
-            for start, (count, width), domain in zip(at, step, domains, strict=True)
-        ]
-        compared = []
-        if any(wanted):
-            counts = _added(ctx, holders, [mine[r.of].up_to(t) for r, t in zip(search.ranks, wanted, strict=True)] if mine else None,
-                            sum(map(len, wanted)))  # fmt: skip
-            a, b, c, of = (
-                np.repeat(np.array(column, dtype=object), [len(t) for t in wanted])
-                for column in zip(*((r.a, r.b, r.c, r.of) for r in search.ranks), strict=True)
-            )
-            compared.append(counts * b - totals[of.astype(np.int64)] * a + c)
+        compared, counts = [], None
+        if any(count for count, _ in step):
+            own = None
+            if mine:
+                own = [
+                    mine[rank.of * cells + cell].up_to([domain[min(start + width * part, _size(domain)) - 1] for part in range(1, count + 1)]) * keeps[cell]
+                    for rank, starts, (count, width), domain in zip(search.ranks, at, step, domains, strict=True)
+                    for cell, start in enumerate(starts)
+                ]
+            counts = _added(ctx, holders, own, search.sizes[number])
+            place = 0
+            for rank, (count, _) in zip(search.ranks, step, strict=True):
+                part = counts[place : place + cells * count].reshape(cells, count)
+                compared.append((part * rank.b - totals[rank.of].reshape(cells, 1) * rank.a + rank.c).reshape(-1))
+                place += cells * count
         if number == 0:
-            compared.append(totals - 1)
+            compared.append(totals.reshape(-1) - 1)
         opened = reveal_bits(ctx, ~negative(ctx, concatenate(compared)), to=receivers)
         if opened is None:
             continue
-        bits = opened[0].tolist()
-        there = there or [int(bit) for bit in bits[len(bits) - len(search.arguments) :]]
-        for place, (count, width) in enumerate(step):
-            at[place] += width * bits[:count].count(False)
-            del bits[:count]
-    is_receiver = ctx.me in receivers
-    values = [domain[min(start, _size(domain) - 1)] for start, domain in zip(at, domains, strict=True)]
-    fractions = totals[:0]
+        (bits,) = opened
+        there = there or [int(bit) for bit in bits[len(bits) - len(search.arguments) * cells :]]
+        place = 0
+        for starts, (count, width) in zip(at, step, strict=True):
+            below = count - bits[place : place + cells * count].reshape(cells, count).sum(1)
+            for cell in np.flatnonzero(below).tolist():
+                starts[cell] += width * int(below[cell])
+            place += cells * count
+    values = [domain[min(start, _size(domain) - 1)] for starts, domain in zip(at, domains, strict=True) for start in starts]
+    fractions = totals.reshape(-1)[:0]
     if search.fractions:
         parts, public = [], []
         for lower, upper in search.fractions:
             rank = search.ranks[lower]
-            if mine:
-                is_opened = bool(there[rank.of]) and values[lower] != values[upper]
-                own = mine[rank.of]
-                parts.append(np.array([rank.a * own.count - rank.b * int(own.up_to([values[lower]])[0])], dtype=object) * is_opened)
-            public.append(rank.b - rank.a)
+            public += [rank.b - rank.a] * cells
+            for cell in range(cells) if mine else ():
+                own_ranks, found = mine[rank.of * cells + cell], values[lower * cells + cell]
+                is_opened = bool(there[rank.of * cells + cell]) and found != values[upper * cells + cell]
+                parts.append(np.array([rank.a * own_ranks.count - rank.b * int(own_ranks.up_to([found])[0])], dtype=object) * is_opened)
         fractions = _added(ctx, holders, parts if mine else None, len(public)) + np.array(public, dtype=object)
-    return ([there, values] if is_receiver else None), fractions
+    return ([there, values] if ctx.me in receivers else None), fractions
 
 
 def _added(ctx: Context, holders: Sequence[PartyId], mine: Sequence[Array] | None, size: int) -> Share:
