@@ -1,5 +1,7 @@
 """Release rules: what is withheld and what is not, against plain Python; what is opened; what a floor in node.toml does."""
 
+import json
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 from pathlib import Path
@@ -10,17 +12,22 @@ from cluster import Cluster, comity
 from conformance import Watched
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_privacy import EACH, LAPLACE, ONE
+from test_privacy import plan as private_plan
+from test_private_nodes import TABLES as PEOPLE
 
+from mpc.randomness import Stream, fresh_seed
 from mpc.simulate import simulate
 from parties.spec.load import SpecError, load
 from parties.spec.sql import parse_query
 from protocols.planning import rules as rules_module
-from protocols.planning.execute import answer, execute, inputs, prepare
+from protocols.planning.execute import answer, draw_noise, execute, inputs, prepare
 from protocols.planning.explain import steps
-from protocols.planning.plan import Security, plan_query
+from protocols.planning.plan import Security, gives_away, plan_query
+from protocols.planning.privacy import Privacy
 from protocols.planning.query import PlanError
 from protocols.planning.rules import Gate, Rules
-from protocols.tables import Column, Table
+from protocols.tables import Column, Table, Unit
 
 GROUP = Column("g", "category", 0, 2, values=("p", "q", "r"))
 X = Column("x", "integer", -50, 50, nullable=True)
@@ -278,11 +285,126 @@ def problems(tmp_path, text):
         ({"maximum_share": 1.0}, "queries.q.maximum_share"),
         ({"against": '"coalition"'}, "against says whose rows minimum_group takes away"),
         ({"minimum_group": 3, "against": '"all"'}, "queries.q.against"),
-        ({"minimum_group": 3, "privacy": "{ rho = 0.1 }"}, "beside privacy"),
     ],
 )
 def test_a_spec_with_rules_that_mean_nothing_says_where(tmp_path, rules, message):
     assert message in problems(tmp_path, queries(**rules))
+
+
+# --- beside privacy ---------------------------------------------------------------------------------------------------------------
+
+
+def noisy(sql, minimum, privacy, scheme="additive", **changes):
+    """The plan with the rule, and that without."""
+    without = private_plan(sql, privacy, scheme=scheme, triples=None if scheme == "replicated" else "dealer", **changes)
+    return plan_query(replace(without.query, rules=Rules(minimum)), without.security), without
+
+
+def opened_with(plan, home, seeds):
+    """All that is opened, with the noise that `seeds` give."""
+
+    def party(ctx, seed):
+        prepare(ctx, plan)
+        drawn = draw_noise(plan, f"p{ctx.me}", Stream(seed))
+        opened = execute(ctx, plan, inputs(plan, home[ctx.me], drawn), seed=seed)
+        assert ctx.measured == plan.cost(ctx.me)
+        return opened
+
+    return simulate(party, seeds, plan.scheme, triples="dealer" if plan.triples else None)[0]
+
+
+@pytest.mark.parametrize("scheme", ["additive", "shamir", "replicated"])
+@pytest.mark.parametrize(
+    ("sql", "privacy", "counts"),
+    [
+        ("SELECT origin, COUNT(*) AS n, AVG(delay) AS d FROM flights GROUP BY origin", ONE, (0, 1)),
+        ("SELECT origin, COUNT(*) AS n, SUM(fare) AS s FROM flights GROUP BY origin", replace(ONE, micro_rho=10**9), (0,)),
+        ("SELECT COUNT(*) AS n, origin FROM flights GROUP BY origin", LAPLACE, (0,)),
+        ("SELECT hour, COUNT(*) AS n FROM flights GROUP BY hour", LAPLACE, (0,)),
+        ("SELECT HISTOGRAM(hour, 0, 40, 4) FROM flights", ONE, (0,)),
+        ("SELECT origin, COUNT(*) AS n FROM flights GROUP BY origin", replace(ONE, mechanism="joint"), (0,)),
+        ("SELECT rain, COUNT(*) AS n FROM flights JOIN weather USING (hour) GROUP BY rain", ONE, (0,)),
+    ],
+)
+def test_with_noise_a_cell_is_opened_where_its_noisy_count_reaches_the_minimum(scheme, sql, privacy, counts):
+    """What is opened is just what would be without the rule, or 0: so it follows from that, and has its guarantee."""
+    made, without = noisy(sql, 12, privacy, scheme)
+    generator = np.random.default_rng(3)
+    home = [[generator.integers(0, 9, task.size) if f"p{k}" in task.table.holders else None for task in made.tasks] for k in range(3)]
+    seeds = [fresh_seed() for _ in range(3)]
+    *values, bits = opened_with(made, home, seeds)
+    everything = opened_with(without, home, seeds)
+    passed = [all(everything[k][cell] >= 12 * made.noise[k].factor for k in counts) for cell in range(made.cells)]
+    assert bits == passed
+    assert values == [[value * bit for value, bit in zip(of, passed, strict=True)] for of in everything]
+    rows, errors = answer(made, [*values, bits]).rows, answer(made, [*values, bits]).standard_error
+    keys = {"origin", "hour", "rain", "bin_lower", "bin_upper"}
+    for row, error, row_without, bit in zip(rows, errors, answer(without, everything).rows, passed, strict=True):
+        for name, value, deviation, other in zip(answer(made, [*values, bits]).columns, row, error, row_without, strict=True):
+            assert value == (other if bit or name in keys else None)
+            assert deviation is None or bit
+
+
+def test_with_noise_all_kinds_of_cells_occur():
+    made, _ = noisy("SELECT hour, COUNT(*) AS n FROM flights GROUP BY hour", 12, LAPLACE)
+    home = [[np.arange(100) // 5] * 1 for _ in range(3)]
+    *_, bits = opened_with(made, home, [fresh_seed() for _ in range(3)])
+    assert 0 < sum(bits) < 100
+
+
+@pytest.mark.parametrize(
+    ("sql", "rules", "privacy", "unit", "message"),
+    [
+        ("SELECT origin, SUM(fare) AS s FROM flights GROUP BY origin", Rules(5), ONE, EACH, r"of s none is opened: select COUNT\(\*\) as well"),
+        ("SELECT origin, COUNT(*) AS n, SUM(delay) AS s FROM flights GROUP BY origin", Rules(5), ONE, EACH, r"of s none is opened: select COUNT\(delay\) as well"),
+        ("SELECT origin, COUNT(*) AS n FROM flights GROUP BY origin", Rules(5, 2), ONE, EACH, "of the release rules only minimum_group goes with privacy"),
+        ("SELECT origin, COUNT(*) AS n FROM flights GROUP BY origin", Rules(5, against="coalition"), ONE, EACH, "only minimum_group goes with privacy"),
+        ("SELECT origin, COUNT(*) AS n FROM flights GROUP BY origin", Rules(0, 0, Fraction(1, 2)), ONE, EACH, "only minimum_group goes with privacy"),
+        ("SELECT origin, MEDIAN(delay) AS m FROM flights GROUP BY origin", Rules(5), ONE, EACH, "MEDIAN and QUANTILE_CONT have none of its own"),
+        ("SELECT origin, COUNT(*) AS n FROM flights GROUP BY origin", Rules(5), Privacy("randomised-response", 500_000, Fraction(1), local=True),
+         Unit("person", neighbours="replace"), "randomised response has none of its own"),
+    ],
+)  # fmt: skip
+def test_with_noise_other_rules_are_refused(sql, rules, privacy, unit, message):
+    without = private_plan(sql, privacy, unit)
+    with pytest.raises(PlanError, match=message):
+        plan_query(replace(without.query, rules=rules), without.security)
+
+
+def test_with_noise_it_is_said():
+    made, _ = noisy("SELECT origin, COUNT(*) AS n FROM flights GROUP BY origin", 12, ONE)
+    what = [disclosure.what for disclosure in made.disclosures]
+    assert what == ["COUNT(*) by origin, with noise, where the cell has a noisy count of at least 12", "whether the cell is released by origin"]
+    assert any("withhold: cells that do not have a noisy count of at least 12; decided on shares, by 3 comparisons" in step for step in steps(made))
+    assert not gives_away(made, planned(Rules(3)))
+
+
+PRIVATE = """
+[queries.heads]
+sql = "SELECT region, COUNT(*) AS heads, AVG(pay) AS pay FROM people GROUP BY region"
+receivers = ["alpha"]
+minimum_group = 1000
+privacy = { epsilon = 1, delta = 1e-6 }
+"""
+
+
+def test_nodes_withhold_by_counts_with_noise(tmp_path: Path) -> None:
+    """The north has 300 people and the south 2,700, each with noise of about 15: false alarms below 1e-9."""
+    with Cluster(tmp_path, ("alpha", "beta", "gamma"), tables=PEOPLE, queries=PRIVATE) as cluster:
+        for name in ("alpha", "beta", "gamma"):
+            cluster.hold(name, "people", "SELECT i AS person, CASE WHEN i < 100 THEN 'north' ELSE 'south' END AS region, 500 AS pay FROM range(1000) t(i)")
+        cluster.approve()
+        cluster.start()
+        result = cluster.result("heads", "alpha")
+        assert result["rows"][0] == ["north", None, None]
+        assert abs(float(result["rows"][1][1]) - 2700) < 300
+        assert result["withheld"] == 1
+        assert result["privacy"]["standard_error"][0] == [None, None, None]
+        assert result["privacy"]["interval"][0] == [None, None, None]
+        assert result["cost"]["declared"]["bytes"] == result["cost"]["measured"]["bytes"]
+        assert cluster.run("heads", "alpha", "--format", "csv").stdout.splitlines()[1] == "north,,,,"
+        rehearsed = comity("rehearse", "heads", "--node", str(cluster["beta"]), "--epsilons", "1", "--format", "json")
+        assert "release rules are left out" in json.loads(rehearsed.stdout)["note"]
 
 
 TOTAL = '[queries.total]\nsql = "{}"\nreceivers = ["alpha", "beta", "gamma"]\n{}'

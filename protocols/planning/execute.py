@@ -16,7 +16,7 @@ from protocols.planning.plan import Plan, group_cells
 from protocols.planning.privacy import Noise
 from protocols.planning.query import KeyOutput, StatisticOutput, never_null
 from protocols.planning.randomised_response import DIGITS
-from protocols.planning.rules import Gate
+from protocols.planning.rules import Gate, NoisyGate, released
 from protocols.planning.search import Ranks, find
 from protocols.planning.task import plain
 from protocols.statistics import frequent, histogram
@@ -52,7 +52,7 @@ def draw_noise(plan: Plan, me: str, stream: Stream) -> Array | None:
     that its time tells nothing of it."""
     if me not in plan.adding:
         return None
-    return np.concatenate([noise.draw(size, stream) for noise, size in zip(plan.noise, plan.sizes, strict=True)])
+    return np.concatenate([noise.draw(size, stream) for noise, size in zip(plan.noise, plan.sizes, strict=False)])
 
 
 def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None) -> Array | None:
@@ -73,13 +73,13 @@ def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None)
         vectors.append(noise)
     elif noise is not None:
         (vector,) = vectors
-        vectors = [vector.astype(object) * np.repeat(_units(plan), plan.sizes) + noise]
+        vectors = [vector.astype(object) * _by_value(plan) + noise]
     elif plan.joint and not plan.products:
-        vectors = [vector.astype(object) * np.repeat(_units(plan), plan.sizes) for vector in vectors]
-    if ((plan.gate is not None and not plan.products) or plan.indices) and vectors:
+        vectors = [vector.astype(object) * _by_value(plan) for vector in vectors]
+    if ((isinstance(plan.gate, Gate) and not plan.products) or plan.indices) and vectors:
         totals = list(vectors[0][: plan.cells * len(plan.tasks[0].measures)].reshape(-1, plan.cells))
         vectors += [totals[plan.place(ratio)[0]].astype(object) ** 2 for ratio in plan.indices]
-        vectors += plan.gate.of(totals) if plan.gate is not None else []
+        vectors += plan.gate.of(totals) if isinstance(plan.gate, Gate) else []
     return np.concatenate(vectors) if vectors else None
 
 
@@ -107,7 +107,7 @@ def execute(
     phase("compute")
     joined: Share | None = None
     if plan.join is not None:
-        apart = [by_party[i][: plan.tasks[0].size - len(plan.tasks[0].adjustments)] for i in plan.holders] if plan.gate is not None else [totals[0]]
+        apart = [by_party[i][: plan.tasks[0].size - len(plan.tasks[0].adjustments)] for i in plan.holders] if plan.parts > 1 else [totals[0]]
         joined = plan.join.multiplied(ctx, apart, totals[1])
     opened = totals[0] if joined is None else joined.sum(0).reshape(-1)
     opened = opened[: sum(plan.sizes[: len(plan.totals)])]
@@ -121,7 +121,7 @@ def execute(
     if plan.search is not None:
         numbers = concatenate(_vectors(totals[0], 0, len(plan.tasks[0].measures), plan.cells)).reshape(-1, plan.cells)[list(plan.search.counts)].reshape(-1)
     passed: list[int] | None = None
-    if plan.gate is not None:
+    if isinstance(plan.gate, Gate):
         gated = _gated(ctx, plan, plan.gate, by_party, joined, concatenate([opened, numbers]))
         opened, numbers, bits = gated[: opened.size], gated[opened.size : -plan.cells], gated[-plan.cells :]
         opened = concatenate([opened, bits])
@@ -132,14 +132,16 @@ def execute(
         if seed is None:
             raise ValueError("joint noise takes a seed of each party's own: without it nothing is opened")
         drawn = gaussian(ctx, plan.joint, Stream(seed))
-        opened = (opened.reshape(len(plan.opened), -1) * _units(plan)[:, np.newaxis]).reshape(-1) + drawn if plan.products else opened + drawn
+        opened = (opened * _by_value(plan) if plan.products else opened) + drawn
     if noise is not None:
-        opened = opened.reshape(len(plan.opened), -1) * _units(plan)[:, np.newaxis] + noise.reshape(len(plan.opened), -1)
+        opened = opened * _by_value(plan) + noise
+    if isinstance(plan.gate, NoisyGate):
+        opened = released(ctx, plan.gate.required(_vectors(opened, 0, len(plan.noise), plan.cells)), opened)
     found, fractions = None, totals[0][:0]
     if plan.search is not None:
         found, fractions = find(ctx, plan.search, numbers, plan.holders, plan.receivers, ranks, passed)
     phase("open")
-    values = reveal(ctx, opened.reshape(-1), adjusted, fractions, to=plan.receivers) if plan.revealed else [np.zeros(0, dtype=np.int64)] * 3
+    values = reveal(ctx, opened, adjusted, fractions, to=plan.receivers) if plan.revealed else [np.zeros(0, dtype=np.int64)] * 3
     if values is None or ctx.me not in plan.receivers:
         return None
     cells, counts, parts = values
@@ -159,7 +161,7 @@ def _gated(ctx: Context, plan: Plan, gate: Gate, shares: dict[int, Share], joine
     else:
         own = {i: _vectors(shares[i], 0, len(task.measures), cells) for i in plan.holders}
         extra = {i: _vectors(shares[i], start, gate.extra, cells) for i in plan.holders}
-    return gate.released(ctx, gate.passed(ctx, own, extra), totals)
+    return released(ctx, gate.required(own, extra), totals)
 
 
 def _divided(ctx: Context, plan: Plan, shares: dict[int, Share], totals: Share) -> list[Share]:
@@ -199,9 +201,10 @@ def _compared(ctx: Context, plan: Plan, shares: dict[int, Share], phase: Callabl
     return None if opened is None else [*opened[:-1], *([count] for count in opened[-1])]
 
 
-def _units(plan: Plan) -> Array:
-    """By what each opened total is multiplied before noise is added."""
-    return np.array([noise.factor for noise in plan.noise if isinstance(noise, Noise)], dtype=object)
+def _by_value(plan: Plan) -> Array:
+    """By what each value of the totals is multiplied before noise is added."""
+    factors = np.array([noise.factor for noise in plan.noise if isinstance(noise, Noise)], dtype=object)
+    return np.repeat(factors, plan.sizes[: len(factors)])
 
 
 def _totals(plan: Plan, shares: dict[int, Share]) -> tuple[list[Share], Share, Share | None]:
@@ -247,7 +250,7 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
             for cell, (edge, count) in enumerate(zip(edges, counts, strict=True))
         )
         return Answer(
-            histogram.COLUMNS, bins, (bound, bound, _rounded(plan)), tuple((None, None, count.deviation) for count in counts) if noisy else ()
+            histogram.COLUMNS, bins, (bound, bound, _rounded(plan)), tuple((None, None, None if cell in withheld else count.deviation) for cell, count in enumerate(counts)) if noisy else ()
         )
     select = plan.query.select
     keys = [key.expression for key in plan.keys]
@@ -266,6 +269,7 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
                 row_errors.append(None)
             elif cell in withheld:
                 row.append(None)
+                row_errors.append(None)
             elif plan.search is not None and isinstance(output.statistic, Quantile):
                 row.append(plan.search.answer(output, opened[-3:], cell))
                 row_errors.append(None)

@@ -11,6 +11,7 @@ from protocols.planning.plan import Plan
 from protocols.planning.privacy import Noise
 from protocols.planning.query import StatisticOutput
 from protocols.planning.randomised_response import WORDS
+from protocols.planning.rules import Gate
 from protocols.statistics import histogram
 from protocols.statistics.across import Across, figures_of, pairs
 from protocols.statistics.base import Noisy, PrivateStatistic
@@ -212,7 +213,7 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
         )
         text += "".join(f"; the number of {adjustment}" for adjustment in task.adjustments)
         size = task.size
-        if plan.gate is not None and plan.gate.extra and task is plan.tasks[0]:
+        if isinstance(plan.gate, Gate) and plan.gate.extra and task is plan.tasks[0]:
             size += plan.gate.extra * plan.cells
             text += "; whether it has rows" * (plan.query.rules.minimum_contributors > 0)
             text += "; the sizes of its sums" * (plan.query.rules.maximum_share < 1 and bool(plan.gate.sums))
@@ -278,7 +279,7 @@ def steps(plan: Plan) -> list[str]:
         listed.append(f"rank: {' and '.join(map(str, plan.counted))} by how often values occur, by {among:,} comparisons on shares, with {_how(plan)}; none is opened")
     if plan.gate is not None:
         listed.append(
-            f"withhold: cells that do not have {plan.query.rules}; decided on shares, by {plan.gate.compared(plan.cells):,} comparisons, with {_how(plan)}"
+            f"withhold: cells that do not have {plan.gate}; decided on shares, by {plan.gate.compared(plan.cells):,} comparisons, with {_how(plan)}"
         )
     if plan.search is not None:
         listed.append(

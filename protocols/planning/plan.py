@@ -36,7 +36,7 @@ from protocols.planning.joining import Join, join_tasks
 from protocols.planning.privacy import Noise, Privacy, Sensitivity, plan_noise
 from protocols.planning.query import KeyOutput, PlanError, Query, StatisticOutput, never_null
 from protocols.planning.randomised_response import RandomisedResponse, plan_response
-from protocols.planning.rules import COALITIONS, Gate, Rules
+from protocols.planning.rules import COALITIONS, Gate, NoisyGate, Rules
 from protocols.planning.search import Search, search_of
 from protocols.planning.task import Adjustment, HomeTask, Key, index_of, plain
 from protocols.statistics import BY_NAME
@@ -117,7 +117,7 @@ class Plan:
     ranges: tuple[tuple[str, int], ...]
     noise: tuple[Noise | RandomisedResponse, ...] = ()
     tree: Tree | None = None
-    gate: Gate | None = None
+    gate: Gate | NoisyGate | None = None
     search: Search | None = None
 
     @property
@@ -157,7 +157,7 @@ class Plan:
     @property
     def parts(self) -> int:
         """So many companies' parts of a join are formed apart, as release rules need them; else all together."""
-        return len(self.holders) if self.gate is not None else 1
+        return len(self.holders) if isinstance(self.gate, Gate) else 1
 
     @property
     def multiplied(self) -> int:
@@ -284,7 +284,7 @@ class Plan:
                     widths[party] += self.gate.extra * self.cells
         if self.products:
             for party in map(self.party, self.adding):
-                widths[party] = widths.get(party, 0) + len(self.opened) * self.cells
+                widths[party] = widths.get(party, 0) + len(self.noise) * self.cells
         return {party: (widths[party],) for party in sorted(widths)}
 
     def cost(self, me: PartyId) -> Cost:
@@ -334,16 +334,16 @@ class Plan:
         if self.products:
             suffix += f" over {shared.name} joined with {owned.name}"
         ungated = suffix
-        if self.gate is not None:
-            suffix += f", where the cell has {self.query.rules}"
         if self.noise:
             suffix += ", with noise" if self.response is None else ", as reported by randomised response"
+        if self.gate is not None:
+            suffix += f", where the cell has {self.gate}"
         if self.tree is not None:
             what = "the number of rows in each of {} intervals of " + f"{self.tree.argument}{suffix}"
             levels = zip(self.tree.sizes, self.sizes, strict=True)
             return tuple(Disclosure(what.format(f"{nodes:,}"), cells, receivers) for nodes, cells in levels)
         listed = [Disclosure(f"{opened}{suffix if opened != RELEASED else ungated}", self.cells, receivers) for opened in self.opened]
-        if self.gate is not None:
+        if isinstance(self.gate, Gate):
             what = f"of a withheld cell, that it does not have {self.query.rules}: for who has many of its rows, how few the others have"
             listed.append(Disclosure(what, self.cells, receivers, implied=True))
         if self.response is not None:  # what the guarantee is not about
@@ -546,7 +546,7 @@ def plan_query(query: Query, security: Security) -> Plan:
         index_of(measures, plain(ranked.count, known))
     search = _search(query, prod(key.size for key in keys), lambda x: index_of(measures, plain(Measure("count", x), known)))
     products: list[tuple[int, int]] = []
-    gated = _counted(query, known) if query.rules else []
+    gated = _counted(query, known) if query.rules and query.privacy is None else []
     measured = [*measures, *(measure for measure in gated if measure not in measures)]
     if len(query.tables) == 2:
         tasks, products = join_tasks(query, keys, measured, known)
@@ -557,16 +557,17 @@ def plan_query(query: Query, security: Security) -> Plan:
         by_value = (HomeTask(query.tables[0], query.where, (*keys, Key(x)), (Measure("count", None),), adjusts=False) for x in arguments_of(frequent))
         tasks = (HomeTask(query.tables[0], query.where, keys, tuple(measured), ordered=ordered), *by_value)
     noise: tuple[Noise | RandomisedResponse, ...] = ()
-    if query.rules and query.privacy is not None:
-        raise PlanError("release rules beside privacy are not supported: noise hides small groups by itself")
     if query.privacy is not None:
         tasks, noise = _private(query.privacy, security, tasks, products, [weights[k] for k in range(len(opened))])
     for task in tasks:
         _check_home(task)
-    gate = _gate(query, security, tasks[0], measured, gated) if query.rules else None
+    gate: Gate | NoisyGate | None = None
+    if query.rules:
+        gate = _gate(query, security, tasks[0], measured, gated) if query.privacy is None else _noisy_gate(query, opened, noise, tree, known)
     ranges = _ranges(tasks, products, measured)
     exact = ranges[-len(measured) :] if products else ranges[: len(tasks[0].measures)]
-    ranges += _noisy_ranges(opened, noise, exact if tree is None else exact * len(opened))
+    noisy = list(_noisy_ranges(opened, noise, exact if tree is None else exact * len(opened)))
+    ranges += noisy
     if search is not None:
         rows = len(tasks[0].table.holders) * tasks[0].table.max_rows
         what = f"{' and '.join(search.names)}: the number of rows and one more, times {search.factor:,}, the denominator of p"
@@ -574,9 +575,12 @@ def plan_query(query: Query, security: Security) -> Plan:
     ranges += [(f"{ratio}, in dividing", ratio.range(tasks[0].largest, len(tasks[0].table.holders))) for ratio in ratios]
     places = list(dict.fromkeys(place for output in frequent for place in output.places))
     all_opened: list[Measure | Ratio | Place | Across] = [*opened, *ratios, *places]
-    if gate is not None:
+    if isinstance(gate, Gate):
         companies = len(tasks[0].table.holders)
         ranges += gate.ranges([largest // companies for _, largest in exact])
+    elif gate is not None:
+        ranges += [(f"{what}, less the minimum", largest + least) for (what, largest), least in zip(map(noisy.__getitem__, gate.counts), gate.least, strict=True)]
+    if gate is not None:
         all_opened.append(RELEASED)
     scheme = _smallest(security, ranges)
     outputs = [output for output in query.select if isinstance(output, StatisticOutput)]
@@ -620,7 +624,7 @@ def below(plan: Plan, floor: Rules) -> str:
 def gives_away(withholding: Plan, other: Plan) -> bool:
     """Whether what `withholding` withholds may follow from `other`: an exact query over the same table whose rules are weaker, or
     one of the same rows that has other cells or rules, whatever it measures."""
-    if other is withholding or other.noise or other.is_of_companies or withholding.tasks[0].table not in other.query.tables:
+    if other is withholding or withholding.noise or other.noise or other.is_of_companies or withholding.tasks[0].table not in other.query.tables:
         return False
     if other.query.rules.weaker(withholding.query.rules):
         return True
@@ -639,9 +643,14 @@ def _counted(query: Query, known: frozenset[Node]) -> list[Measure]:
                 index_of(counted, plain(Measure("count", *output.arguments), known))
                 continue
             totals = output.statistic.measures if isinstance(output.statistic, Ratio) else _measures(None, output)
-            counts = [measure for measure in totals if measure.kind == "count"]
-            index_of(counted, plain(counts[0] if counts else Measure("count", *output.arguments), known))
+            index_of(counted, plain(_count(output, totals), known))
     return counted or [Measure("count", None)]
+
+
+def _count(output: StatisticOutput, totals: Sequence[Measure]) -> Measure:
+    """The number of rows that go into an output that is made of `totals`."""
+    counts = [measure for measure in totals if measure.kind == "count"]
+    return counts[0] if counts else Measure("count", *output.arguments)
 
 
 def _gate(query: Query, security: Security, task: HomeTask, measures: Sequence[Measure], counted: Sequence[Measure]) -> Gate:
@@ -664,6 +673,30 @@ def _gate(query: Query, security: Security, task: HomeTask, measures: Sequence[M
     if compared > LARGEST_COMPARED:
         raise PlanError(f"its rules take {compared:,} comparisons, and a query at most {LARGEST_COMPARED:,}: group by less, or select fewer sums")
     return gate
+
+
+def _noisy_gate(
+    query: Query, opened: Sequence[Measure], noise: Sequence[Noise | RandomisedResponse], tree: Tree | None, known: frozenset[Node]
+) -> NoisyGate:
+    """The release rules of a query with noise, or a PlanError."""
+    rules, kinds = query.rules, [added for added in noise if isinstance(added, Noise)]
+    if rules != Rules(rules.minimum_group):
+        raise PlanError(
+            "of the release rules only minimum_group goes with privacy, of the count of all companies with its noise: the others are about single "
+            "companies' own counts, which no noise covers"
+        )
+    if tree is not None or len(kinds) < len(noise):
+        names = " and ".join(NAMES) if tree is not None else "randomised response"
+        raise PlanError(f"minimum_group is compared with the count of a group, and {names} {'have' if tree is not None else 'has'} none of its own: remove it")
+    needed: list[Measure] = []
+    for output in query.select:
+        if isinstance(output, StatisticOutput):
+            count = plain(_count(output, _measures(query.privacy, output)), known)
+            if count not in opened:
+                raise PlanError(f"minimum_group is compared with counts that have noise, and of {output.name} none is opened: select {count} as well")
+            index_of(needed, count)
+    counts = tuple(opened.index(count) for count in needed or opened[:1])
+    return NoisyGate(rules, counts, tuple(rules.minimum_group * kinds[k].factor for k in counts))
 
 
 def _plan_across(query: Query, security: Security) -> Plan:

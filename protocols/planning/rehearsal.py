@@ -25,6 +25,7 @@ from protocols.planning.execute import answer, draw_noise, execute, inputs
 from protocols.planning.plan import Plan, plan_query
 from protocols.planning.privacy import Noise, Privacy
 from protocols.planning.query import KeyOutput, PlanError
+from protocols.planning.rules import NO_RULES
 from protocols.statistics import histogram
 from protocols.statistics.base import Value
 
@@ -78,6 +79,11 @@ def at_epsilon(plan: Plan, epsilon: Fraction, delta: Fraction) -> Plan:
     if privacy.micro_rho < 1:
         raise PlanError("is too small a budget: less than a millionth of rho")
     return plan_query(replace(plan.query, privacy=privacy), plan.security)
+
+
+def without_rules(plan: Plan) -> Plan:
+    """The plan of the same query with all its cells."""
+    return plan_query(replace(plan.query, rules=NO_RULES), plan.security)
 
 
 def exact(plan: Plan) -> Plan:

@@ -22,7 +22,6 @@ from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share, concatenate
 from protocols.gadgets import (
-    BitShare,
     all_of,
     all_of_cost,
     as_numbers,
@@ -92,6 +91,9 @@ class Gate:
     sums: tuple[int, ...]
     is_joined: bool = False
 
+    def __str__(self) -> str:
+        return str(self.rules)
+
     @property
     def extra(self) -> int:
         """Vectors that each company shares besides its totals: whether it has rows, and the sizes of its sums. In a join they are formed on shares."""
@@ -150,8 +152,8 @@ class Gate:
                 vectors[i] += [sizes[k * len(sums) + s] for s in range(len(sums))]
         return vectors
 
-    def passed(self, ctx: Context, totals: Mapping[PartyId, Sequence[Share]], extra: Mapping[PartyId, Sequence[Share]]) -> BitShare:
-        """Whether each cell is released; `totals` and `extra` are the companies' vectors. Discloses nothing."""
+    def required(self, totals: Mapping[PartyId, Sequence[Share]], extra: Mapping[PartyId, Sequence[Share]]) -> list[Share]:
+        """What must not be negative in a cell that is released; `totals` and `extra` are the companies' vectors."""
         holders, rules = list(totals), self.rules
         counts = [{i: totals[i][k] for i in holders} for k in self.counts]
         must_not_be_negative = []
@@ -170,25 +172,55 @@ class Gate:
                 total = reduce(add, sizes.values())
                 most, whole = rules.maximum_share.numerator, rules.maximum_share.denominator
                 must_not_be_negative += [most * total - whole * sizes[i] for i in holders]
-        bits = ~negative(ctx, concatenate(must_not_be_negative))
-        (cells,) = must_not_be_negative[0].shape
-        return all_of(ctx, bits.reshape(len(must_not_be_negative), cells))
-
-    def released(self, ctx: Context, passed: BitShare, values: Share) -> Share:
-        """The bits as numbers, then `values`, cell by cell as often as there are measures, where they are 1, and else 0: flat."""
-        bits = as_numbers(ctx, passed)
-        (cells,) = bits.shape
-        every = bits.broadcast_to((values.size // cells, cells)).reshape(-1)
-        return concatenate([multiply(ctx, every, values.reshape(-1)), bits])
+        return must_not_be_negative
 
     def cost(self, scheme: Scheme, me: PartyId, source: Costed | None, cells: int, values: int) -> Cost:
-        """What `passed` and `released` cost party `me`, and in a join `formed`."""
+        """What `released` costs party `me`, and in a join `formed`."""
         cost, formed = Cost(), self.companies * self._formed * cells
         if self.is_joined and formed:
             cost = negative_cost(scheme, me, source, formed) + as_numbers_cost(scheme, me, source, formed)
             if self.sums and self.rules.maximum_share < 1:
                 cost += multiply_cost(scheme, me, source, self.companies * len(self.sums) * cells)
-        cost += negative_cost(scheme, me, source, self.conditions * cells)
-        cost += all_of_cost(scheme, me, source, self.conditions, cells)
-        return cost + as_numbers_cost(scheme, me, source, cells) + multiply_cost(scheme, me, source, values)
+        return cost + released_cost(scheme, me, source, self.conditions, cells, values)
+
+
+@dataclass(frozen=True)
+class NoisyGate:
+    """`minimum_group` beside privacy: a cell is released where those of its totals that are counts, `counts`, reach `least` with their noise. So
+    what is opened follows from totals with noise, and costs no more of a budget than these."""
+
+    rules: Rules
+    counts: tuple[int, ...]
+    least: tuple[int, ...]
+    extra = 0
+
+    def __str__(self) -> str:
+        return f"a noisy count of at least {self.rules.minimum_group:,}"
+
+    def compared(self, cells: int) -> int:
+        """Comparisons in all."""
+        return len(self.counts) * cells
+
+    def required(self, totals: Sequence[Share]) -> list[Share]:
+        """What must not be negative in a cell that is released, of its totals with noise."""
+        return [totals[k] - least for k, least in zip(self.counts, self.least, strict=True)]
+
+    def cost(self, scheme: Scheme, me: PartyId, source: Costed | None, cells: int, values: int) -> Cost:
+        """What `released` costs party `me`."""
+        return released_cost(scheme, me, source, len(self.counts), cells, values)
+
+
+def released(ctx: Context, required: Sequence[Share], values: Share) -> Share:
+    """`values`, cell by cell as often as there are measures, where none of `required` is negative, and else 0; then whether that is so, as
+    numbers: flat. Discloses nothing; costs `released_cost`."""
+    (cells,) = required[0].shape
+    bits = as_numbers(ctx, all_of(ctx, (~negative(ctx, concatenate(required))).reshape(len(required), cells)))
+    every = bits.broadcast_to((values.size // cells, cells)).reshape(-1)
+    return concatenate([multiply(ctx, every, values.reshape(-1)), bits])
+
+
+def released_cost(scheme: Scheme, me: PartyId, source: Costed | None, required: int, cells: int, values: int) -> Cost:
+    """What `released` costs party `me`, of so many numbers a cell that must not be negative, and so many values in all."""
+    cost = negative_cost(scheme, me, source, required * cells) + all_of_cost(scheme, me, source, required, cells)
+    return cost + as_numbers_cost(scheme, me, source, cells) + multiply_cost(scheme, me, source, values)
 
