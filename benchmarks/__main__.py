@@ -38,7 +38,7 @@ def bench(names: tuple[str, ...], format_: str, quick: bool, with_peers: bool, p
     """Measure what Comity costs here: all of it, or NAMEs alone.
 
     share, open, multiply, compare, truncate, dealer, sum: protocols, among threads and among processes over mutual TLS, beside plain numpy
-    and raw TLS sockets. ot: oblivious transfers; silent: what another way to make them would bring. noise, ledger: what privacy costs a company. rows, cells, companies: whole queries, beside the same local queries. start: the command and a node.
+    and raw TLS sockets. ot: oblivious transfers; silent: what another way to make them would bring. noise, ledger: what privacy costs a company. rows, cells, companies, median, rules: whole queries, beside the same local queries. start: the command and a node.
     """
     peers = Peers(WORKS if with_peers else ())
     say = Console(stderr=True)

@@ -17,7 +17,7 @@ def main() -> None:
     member = Approval(folder, config.name, identity.load(folder)).current()
     for _ in sys.stdin:
         start = time.perf_counter()
-        home_vectors(member.spec.plans[query], member.me, config.tables)
+        home_vectors(member.spec.plans[query], member.me, config.tables, ranks=[])
         print(time.perf_counter() - start, flush=True)
 
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from benchmarks.companies import companies, nodes, processes
+from benchmarks.companies import LETTERS, companies, nodes, processes
 from benchmarks.measure import Line, peak_mb
 from mpc.cost import Cost
 from mpc.errors import ComityError
@@ -21,7 +21,7 @@ CELLS = (1, 100, 10_000)
 ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
 PARTIES = (2, 3, 5, 7)
 USUAL_ROWS, USUAL_CELLS, USUAL_PARTIES = 100_000, 100, 3
-GROUPS = ("rows", "cells", "companies", "start")
+GROUPS = ("rows", "cells", "companies", "median", "rules", "start")
 
 TABLES = """
 [tables.t]
@@ -31,9 +31,14 @@ g = {{ type = "category", values = [{values}] }}
 x = {{ type = "integer", lower = 0, upper = 1_000_000 }}
 y = {{ type = "decimal", scale = 2, lower = "0.00", upper = "100000.00" }}
 [queries.q]
-sql = "SELECT g, COUNT(*), SUM(x), AVG(y) FROM t WHERE x > 10 GROUP BY g"
-receivers = ["a", "b"]
+sql = "{sql}"
+receivers = [{receivers}]
+{rules}
 """
+USUAL = "SELECT g, COUNT(*), SUM(x), AVG(y) FROM t WHERE x > 10 GROUP BY g"
+MEDIAN = "SELECT MEDIAN(x) FROM t"
+MEANS = "SELECT g, AVG(x) FROM t GROUP BY g"
+MINIMUM = "minimum_group = 10"
 
 
 def lines(groups: Sequence[str], runs: int, quick: bool) -> Iterator[Line]:
@@ -46,12 +51,21 @@ def lines(groups: Sequence[str], runs: int, quick: bool) -> Iterator[Line]:
     if "companies" in groups:
         for parties in PARTIES[: 2 if quick else 4]:
             yield _query("companies", USUAL_ROWS, USUAL_CELLS, parties, runs)
+    if "median" in groups:
+        for scheme in ("additive", "replicated"):
+            yield _query("median", ROWS[0] if quick else ROWS[-1], 1, 3, runs, MEDIAN, scheme=scheme)
+    if "rules" in groups:
+        for scheme in ("additive", "replicated"):
+            for rules in (MINIMUM, ""):
+                yield _query("rules", USUAL_ROWS, 100 if quick else 1_000, 3, runs, MEANS, rules, scheme)
     if "start" in groups:
         yield _help(runs)
         yield _start(runs)
 
 
-def _query(group: str, rows: int, cells: int, parties: int, runs: int) -> Line:
+def _query(
+    group: str, rows: int, cells: int, parties: int, runs: int, sql: str = USUAL, rules: str = "", scheme: str = "additive"
+) -> Line:  # fmt: skip
     """From the request to the result. The floor: the same local queries in as many processes, started together."""
     values = ", ".join(f'"g{number}"' for number in range(cells))
     with TemporaryDirectory(prefix="comity-bench-") as folder:
@@ -61,7 +75,9 @@ def _query(group: str, rows: int, cells: int, parties: int, runs: int) -> Line:
             f"(hash(i + 2) % 10000000 / 100)::DECIMAL(9, 2) AS y FROM range({rows}) r(i)"
         ).write_parquet(str(file))
         data = f'\n[tables.t]\nsource = "{file}"\n'
-        with companies(parties, "additive", tables=TABLES.format(values=values), data=data) as folders:
+        receivers = '"a", "b"' if sql == USUAL else ", ".join(f'"{letter}"' for letter in LETTERS[:parties])
+        tables = TABLES.format(values=values, sql=sql, rules=rules, receivers=receivers)
+        with companies(parties, scheme, tables=tables, data=data) as folders:
             with processes([[sys.executable, "-m", "benchmarks.local", str(own), "q"] for own in folders]) as homes:
                 floor = [_together(homes) for _ in range(runs + 1)][1:]
             with nodes(folders) as started:
@@ -72,8 +88,9 @@ def _query(group: str, rows: int, cells: int, parties: int, runs: int) -> Line:
                     seconds.append(time.perf_counter() - start)
                 memory = max(peak_mb(node.pid) for node in started)
     cost = result["cost"]
+    what = f"{rows:,} rows, {cells:,} cells" + (f", {scheme}" if sql != USUAL else "") + (f", {rules}" if rules else "")
     return Line(
-        group, f"{rows:,} rows, {cells:,} cells", parties, rows * parties, seconds[1:], "local queries", floor,
+        group, what, parties, rows * parties, seconds[1:], "local queries", floor,
         Cost(**cost["declared"]), Cost(**cost["measured"]), memory,
     )  # fmt: skip
 
