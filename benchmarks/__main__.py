@@ -20,12 +20,10 @@ GROUPS = (*micro.GROUPS, *silent.GROUPS, *privacy.GROUPS, *queries.GROUPS)
 
 
 def lines(groups: tuple[str, ...], runs: int, quick: bool, peers: Peers) -> Iterator[Line]:
-    for line in micro.lines(groups, runs, quick):
-        yield line
-        yield from peers.beside(line, runs)  # at once: a shared machine changes
-    yield from silent.lines(groups, runs, quick)
-    yield from privacy.lines(groups, runs, quick)
-    yield from queries.lines(groups, runs, quick)
+    for measured in (micro, silent, privacy, queries):
+        for line in measured.lines(groups, runs, quick):
+            yield line
+            yield from peers.beside(line, runs)  # at once: a shared machine changes
 
 
 @click.command(name="bench")

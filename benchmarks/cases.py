@@ -223,7 +223,7 @@ MULTIPLICATIONS = (
     ("replicated", False, 3, None),
 )
 COMPARISONS = (
-    ("additive", 2, "preloaded"), ("additive", 2, "ot"), ("additive", 3, "preloaded"), ("shamir", 3, "preloaded"), ("shamir", 3, "ot"),
+    ("additive", 2, "preloaded"), ("additive", 2, "dealer"), ("additive", 2, "ot"), ("additive", 3, "preloaded"), ("shamir", 3, "preloaded"), ("shamir", 3, "ot"),
     ("replicated", 3, None),
 )
 

@@ -13,6 +13,7 @@ import duckdb
 
 from benchmarks.companies import LETTERS, companies, nodes, processes
 from benchmarks.measure import Line, peak_mb
+from benchmarks.peers.party import FACTOR, MODULUS
 from mpc.cost import Cost
 from mpc.errors import ComityError
 from parties.cli.run import run_on_node
@@ -52,8 +53,9 @@ def lines(groups: Sequence[str], runs: int, quick: bool) -> Iterator[Line]:
         for parties in PARTIES[: 2 if quick else 4]:
             yield _query("companies", USUAL_ROWS, USUAL_CELLS, parties, runs)
     if "median" in groups:
-        for scheme in ("additive", "replicated"):
-            yield _query("median", ROWS[0] if quick else ROWS[-1], 1, 3, runs, MEDIAN, scheme=scheme)
+        for rows in ROWS[:1] if quick else (ROWS[0], ROWS[-1]):
+            for scheme in ("additive", "replicated"):
+                yield _query("median", rows, 1, 3, runs, MEDIAN, scheme=scheme)
     if "rules" in groups:
         for scheme in ("additive", "replicated"):
             for rules in (MINIMUM, ""):
@@ -71,7 +73,7 @@ def _query(
     with TemporaryDirectory(prefix="comity-bench-") as folder:
         file = Path(folder) / "t.parquet"
         duckdb.sql(
-            f"SELECT 'g' || (hash(i) % {cells}) AS g, (hash(i + 1) % 1000001)::INTEGER AS x, "
+            f"SELECT 'g' || (hash(i) % {cells}) AS g, (i * {FACTOR} % {MODULUS})::INTEGER AS x, "
             f"(hash(i + 2) % 10000000 / 100)::DECIMAL(9, 2) AS y FROM range({rows}) r(i)"
         ).write_parquet(str(file))
         data = f'\n[tables.t]\nsource = "{file}"\n'

@@ -61,7 +61,9 @@ SPU = Peer("SPU 0.9.5", (("spu==0.9.5", "jax==0.4.34", "numpy==1.26.4"),), "benc
 
 RESHARING, ADDITIVE = "shamir over GF(2^61-1), gRPC", "additive over Z_2^64, gRPC"
 DEALT, MADE = "additive over Z_2^64, dealt in the run, gRPC", "additive over Z_2^64, triples made by OT in the run, gRPC"
-FIRST = "over Z_2^64, first party deals"
+FIRST, MEDIAN = "over Z_2^64, first party deals", "10,000 rows, 1 cells, {}"
+STOCKED, MADE_SHAMIR = "shamir over GF(2^61-1), triples preloaded, gRPC", "shamir over GF(2^61-1), triples made by OT in the run, gRPC"
+REPLICATED = "replicated over Z_2^64, gRPC"
 WORKS = (
     Work(MPYC, "multiply", 3, "", "Shamir over GF(2^61-1), resharing, TLS", RESHARING, part=16),
     Work(MPYC, "multiply", 3, "", "Shamir over GF(2^61-1), resharing, TLS", MADE, part=16),
@@ -73,7 +75,18 @@ WORKS = (
     Work(SPU, "multiply", 3, "SEMI2K", f"SEMI2K {FIRST}, TLS", DEALT),
     Work(SPU, "multiply", 2, "CHEETAH", "Cheetah over Z_2^64, homomorphic encryption, TLS", MADE),
     Work(SPU, "multiply", 3, "ABY3", "ABY3 over Z_2^64, TLS", RESHARING),
+    Work(SPU, "multiply", 3, "ABY3", "ABY3 over Z_2^64, TLS", REPLICATED),
     Work(SPU, "sum", 3, "SEMI2K", "SEMI2K over Z_2^64, TLS", ADDITIVE),
+    Work(MPYC, "compare", 3, "", "Shamir, 60-bit integers, resharing, TLS", STOCKED, part=256),
+    Work(MPYC, "compare", 3, "", "Shamir, 60-bit integers, resharing, TLS", MADE_SHAMIR, part=16),
+    Work(MPYC, "compare", 3, "", "Shamir, 60-bit integers, resharing, TLS", REPLICATED, part=256),
+    Work(SPU, "compare", 2, "SEMI2K", f"SEMI2K {FIRST}, TLS", DEALT),
+    Work(SPU, "compare", 2, "CHEETAH", "Cheetah over Z_2^64, TLS", MADE),
+    Work(SPU, "compare", 3, "ABY3", "ABY3 over Z_2^64, TLS", REPLICATED),
+    Work(MPYC, "median", 3, "", "Shamir, 60-bit integers, sorting, TLS", MEDIAN.format("additive"), part=64),
+    Work(MPYC, "median", 3, "", "Shamir, 60-bit integers, sorting, TLS", MEDIAN.format("replicated"), part=64),
+    Work(SPU, "median", 3, "SEMI2K", f"SEMI2K {FIRST}, sorting, TLS", MEDIAN.format("additive")),
+    Work(SPU, "median", 3, "ABY3", "ABY3 over Z_2^64, sorting, TLS", MEDIAN.format("replicated")),
 )
 
 

@@ -4,11 +4,12 @@ import sys
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from spu import Io, Runtime, libspu
 from spu.utils import frontend
 
-from benchmarks.peers.party import Job, job, report
+from benchmarks.peers.party import Job, job, report, rows
 
 
 def link(job: Job) -> Any:
@@ -41,7 +42,7 @@ def main(job: Job) -> None:
     connection = link(job)
     config = libspu.RuntimeConfig(getattr(libspu.ProtocolKind, job.how), libspu.FieldType.FM64)
     io, runtime = Io(job.parties, config), Runtime(connection, config)
-    values = np.arange(job.elements) - job.elements // 2
+    values = rows(job) if job.work == "median" else np.arange(job.elements) - job.elements // 2
 
     def compiled(work: Any, count: int) -> Any:
         names, secret = [f"in{party}" for party in range(count)], [libspu.Visibility.VIS_SECRET] * count
@@ -69,23 +70,26 @@ def main(job: Job) -> None:
             return send(connection, 0, mine)
         return io.reconstruct([mine, *(receive(connection, party) for party in range(1, job.parties))])
 
-    if job.work == "multiply":
-        program = compiled(lambda x, y: x * y, 2)
+    if job.work in ("multiply", "compare"):
+        of_two: Any = (lambda x, y: x * y) if job.work == "multiply" else (lambda x, y: x < y[::-1])
+        program = compiled(of_two, 2)
         share(2)
         runtime.run(program)
-        result, expected = opened(), values * values
+        result, expected = opened(), of_two(values, values)
 
         def work() -> Any:
             runtime.run(program)
     else:
-        program = compiled(lambda *all: sum(all[1:], all[0]), job.parties)
+        middle = (job.parties * len(values) - 1) // 2
+        of_all: Any = (lambda *all: jnp.sort(jnp.concatenate(all))[middle]) if job.work == "median" else (lambda *all: sum(all[1:], all[0]))
+        program = compiled(of_all, job.parties)
 
         def work() -> Any:
             share(job.parties)
             runtime.run(program)
             return opened()
 
-        result, expected = work(), values * job.parties
+        result, expected = work(), np.sort(np.tile(values, job.parties))[middle] if job.work == "median" else values * job.parties
     if job.me == 0 and not np.array_equal(result, expected):
         sys.exit("a wrong result")
     report(job, connection.barrier, work)

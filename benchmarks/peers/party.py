@@ -5,6 +5,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,16 @@ class Job:
     runs: int
     folder: str
     ports: list[int]
+
+
+BITS = 60
+"""Of the numbers that are compared: as many as Comity compares in GF(2^61-1)."""
+FACTOR, MODULUS = 48_271, 1_000_001
+
+
+def rows(job: Job) -> Any:
+    """Of one company, in a median: the numbers that Comity's have, too."""
+    return np.arange(job.elements // job.parties) * FACTOR % MODULUS
 
 
 def job() -> Job:
