@@ -26,7 +26,6 @@ from protocols.planning import search as searching
 from protocols.planning.execute import answer, execute, inputs, prepare
 from protocols.planning.explain import assumptions, at_home, said_by_statistics, steps
 from protocols.planning.plan import Plan, Security, plan_query
-from protocols.planning.privacy import Privacy
 from protocols.planning.query import PlanError
 from protocols.planning.rules import Rules
 from protocols.planning.search import FANOUT, Ranks
@@ -561,15 +560,6 @@ def test_more_comparisons_in_a_step_than_a_query_may_take_are_refused():
 def test_a_holder_that_is_no_receiver_is_named():
     with pytest.raises(PlanError, match=r"MEDIAN without `privacy` is searched for by all that hold t.*: add ben, cyd to its receivers"):
         planned("MEDIAN(x) FROM t", table(), receivers=["ada"])
-
-
-@pytest.mark.parametrize("function", ["MIN(x)", "MAX(x)", "QUANTILE_DISC(x, 0.5)"])
-def test_with_privacy_there_is_no_value_of_one_row(function):
-    of = replace(table(), unit=Unit(None, 1, 1, 1, "add-remove"))
-    query = parse_query("q", f"SELECT {function} FROM t", {"t": of}, of.holders)
-    privacy = Privacy("gaussian", 500_000)
-    with pytest.raises(PlanError, match=r"cannot be had with privacy: it is the value of one row\. With privacy there are MEDIAN and QUANTILE_CONT"):
-        plan_query(replace(query, privacy=privacy), Security(of.holders, "additive", 2))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ to it. 3. It signs a receipt over all that. Only a node that holds everybody's g
 
 A query that fails later keeps its charge, and asking again is free: its next session finds the reservation, and shares the
 same noisy totals anew, under fresh masks. So nobody gets two answers to one charge, and ledgers say at least what was opened. Of
-a join that is true up to step 3 alone: its noise is added to products with what the owner shares, which could be another table the
+a join, and of a value that is found on shares, that is true up to step 3 alone: their noise is added to what follows from all that others share, which could be another table the
 second time; so once it may have been opened, asking again is a new release. Where a node has given a release up, it says so
 in step 1, and so do all others.
 """
@@ -82,7 +82,7 @@ def charged(
                 ledger.abandon(release.id)
                 raise LedgerError(f"{plan.query.name} was given up at {', '.join(who)}: asking again is a new charge")
 
-    if ledger.state(release.id) in (("abandoned", "held", "settled") if plan.products else ("abandoned",)):
+    if ledger.state(release.id) in (("abandoned", "held", "settled") if plan.is_once else ("abandoned",)):
         tell(GIVEN_UP)
 
     def make() -> bytes:

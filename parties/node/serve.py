@@ -377,7 +377,7 @@ class ServingNode:
         invitation = pb.Invitation(proposal=attempt.proposal, query=name, initiator=initiator)
         unsettled = b""
         if plan is not None and plan.noise:
-            unsettled = self.ledger.unsettled(plan.digest, spec.digest, once=bool(plan.products)) or b""
+            unsettled = self.ledger.unsettled(plan.digest, spec.digest, once=plan.is_once) or b""
         agreed = agree(
             attempt, member, terms, peers, self.endpoint.open,
             lambda peer: initiator == member.me and self.endpoint.invite(peer, invitation),

@@ -12,6 +12,7 @@ from mpc.context import Context
 from mpc.randomness import Stream
 from mpc.share import Share, concatenate
 from protocols.gadgets import gaussian, reveal, share
+from protocols.planning.descent import Descent, descend
 from protocols.planning.plan import Plan, group_cells
 from protocols.planning.privacy import Noise
 from protocols.planning.query import KeyOutput, StatisticOutput, never_null
@@ -52,12 +53,12 @@ def draw_noise(plan: Plan, me: str, stream: Stream) -> Array | None:
     that its time tells nothing of it."""
     if me not in plan.adding:
         return None
-    return np.concatenate([noise.draw(size, stream) for noise, size in zip(plan.noise, plan.sizes, strict=False)])
+    return np.concatenate([noise.draw(size, stream) for noise, size in zip(plan.noise, plan.noise_sizes, strict=True)])
 
 
 def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None) -> Array | None:
     """The integers that this party shares in `execute`; None where it shares nothing. `home[k]` is this company's vector for
-    task k, None where it holds no such table. Of a single table the noise is in the totals themselves; in a join it comes
+    task k, None where it holds no such table. Of a single table the noise is in the totals themselves; in a join, and what is added in descents, it comes
     after them. By randomised response none is shared without it. The counts of a tree's leaves are added up to those of its upper
     levels here."""
     vectors = [vector for vector in home if vector is not None]
@@ -71,11 +72,13 @@ def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None)
         vectors = [plan.response.randomise(vectors[0], noise)]
     elif noise is not None and plan.products:
         vectors.append(noise)
-    elif noise is not None:
-        (vector,) = vectors
-        vectors = [vector.astype(object) * _by_value(plan) + noise]
-    elif plan.joint and not plan.products:
-        vectors = [vector.astype(object) * _by_value(plan) for vector in vectors]
+    elif (noise is not None or plan.joint) and vectors and not plan.products:
+        total, factors = vectors[0].astype(object), _by_value(plan)
+        total[: factors.size] *= factors
+        if noise is not None:
+            total[: factors.size] += noise[: factors.size]
+            vectors.append(noise[factors.size :])
+        vectors[0] = total
     if ((isinstance(plan.gate, Gate) and not plan.products) or plan.indices) and vectors:
         totals = list(vectors[0][: plan.cells * len(plan.tasks[0].measures)].reshape(-1, plan.cells))
         vectors += [totals[plan.place(ratio)[0]].astype(object) ** 2 for ratio in plan.indices]
@@ -132,11 +135,18 @@ def execute(
         if seed is None:
             raise ValueError("joint noise takes a seed of each party's own: without it nothing is opened")
         drawn = gaussian(ctx, plan.joint, Stream(seed))
-        opened = (opened * _by_value(plan) if plan.products else opened) + drawn
+        noise = drawn
     if noise is not None:
-        opened = opened * _by_value(plan) + noise
+        of_descents = plan.cells * sum(descent.levels for descent in plan.descents)
+        of_totals = noise[: noise.size - of_descents]
+        if plan.products:
+            opened = opened * _by_value(plan)
+        if of_totals.size:
+            opened = opened + of_totals
+        if plan.descents:
+            opened = concatenate([opened, _descended(ctx, plan, totals[1:], noise[of_totals.size :])])
     if isinstance(plan.gate, NoisyGate):
-        opened = released(ctx, plan.gate.required(_vectors(opened, 0, len(plan.noise), plan.cells)), opened)
+        opened = released(ctx, plan.gate.required(_vectors(opened, 0, len(plan.totals), plan.cells)), opened)
     found, fractions = None, totals[0][:0]
     if plan.search is not None:
         found, fractions = find(ctx, plan.search, numbers, plan.holders, plan.receivers, ranks, passed)
@@ -173,6 +183,13 @@ def _divided(ctx: Context, plan: Plan, shares: dict[int, Share], totals: Share) 
     return divided(ctx, plan.ratios, {ratio: [by_measure[k] for k in plan.place(ratio)] for ratio in plan.ratios}, squares)
 
 
+def _descended(ctx: Context, plan: Plan, counts: Sequence[Share], noise: Share) -> Share:
+    """The leaves that are found, in the cells of the task; `counts` are those of all leaves, by argument."""
+    leaves = list(dict.fromkeys(descent.tree.leaf for descent in plan.descents))
+    of = [counts[leaves.index(descent.tree.leaf)].reshape(plan.cells, descent.tree.leaves) for descent in plan.descents]
+    return descend(ctx, plan.descents, of, noise)
+
+
 def _vectors(share: Share, start: int, count: int, cells: int) -> list[Share]:
     """`count` of a number a cell, one after another."""
     return [share[start + k * cells : start + (k + 1) * cells] for k in range(count)]
@@ -203,13 +220,13 @@ def _compared(ctx: Context, plan: Plan, shares: dict[int, Share], phase: Callabl
 
 def _by_value(plan: Plan) -> Array:
     """By what each value of the totals is multiplied before noise is added."""
-    factors = np.array([noise.factor for noise in plan.noise if isinstance(noise, Noise)], dtype=object)
+    factors = np.array([noise.factor for noise, _ in zip(plan.noise, plan.totals, strict=False) if isinstance(noise, Noise)], dtype=object)
     return np.repeat(factors, plan.sizes[: len(factors)])
 
 
 def _totals(plan: Plan, shares: dict[int, Share]) -> tuple[list[Share], Share, Share | None]:
     """For each task the sum over its holders, each of which shared the vectors of its tasks end to end; all adjustments; and
-    in a join with noise its sum, which came after them."""
+    of noise that was shared apart its sum, which came after them."""
     start = dict.fromkeys(shares, 0)
     totals, adjusted = [], []
     for task in plan.tasks:
@@ -220,7 +237,7 @@ def _totals(plan: Plan, shares: dict[int, Share]) -> tuple[list[Share], Share, S
         total, cells = reduce(add, parts), size - len(task.adjustments)
         totals.append(total[:cells])
         adjusted.append(total[cells:])
-    noise = [shares[party][start[party] :] for party in map(plan.party, plan.adding)] if plan.products else []
+    noise = [shares[party][start[party] :] for party in map(plan.party, plan.adding)] if plan.products or plan.descents else []
     return totals, concatenate(adjusted), reduce(add, noise) if noise else None
 
 
@@ -276,6 +293,9 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
             elif plan.tree is not None:
                 row.append(fitted[output][cell].value)
                 row_errors.append(fitted[output][cell].standard_error)
+            elif isinstance(of := plan.opened[places[0]], Descent):
+                row.append(of.value(opened[places[0]][cell]))
+                row_errors.append(None)
             elif plan.noise:
                 assert isinstance(output.statistic, PrivateStatistic)  # else it would not have been planned
                 estimate = output.statistic.estimate(output.function, output.arguments, [noisy[k][cell] for k in places])
@@ -296,7 +316,7 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
     return Answer(
         tuple(output.name for output in select),
         tuple(rows),
-        tuple(_error_bound(plan, output) for output in select),
+        tuple(_error_bound(plan, output, places) for output, places in zip(select, made_of, strict=True)),
         tuple(errors) if plan.noise else (),
     )
 
@@ -308,13 +328,15 @@ def withheld_cells(plan: Plan, opened: Sequence[Sequence[int]]) -> set[int]:
     return {cell for cell, is_released in enumerate(opened[len(plan.opened) - 1]) if not is_released}
 
 
-def _error_bound(plan: Plan, output: KeyOutput | StatisticOutput) -> float:
+def _error_bound(plan: Plan, output: KeyOutput | StatisticOutput, places: Sequence[int]) -> float:
     if isinstance(output, KeyOutput):
         return 0
     if isinstance(output.statistic, Quantile):
         if plan.search is not None:
             return plan.search.error_bound(output)
-        return plan.tree.error_bound if plan.tree is not None else 0
+        if plan.tree is not None:
+            return plan.tree.error_bound
+        return of.error_bound if isinstance(of := plan.opened[places[0]], Descent) else 0
     if isinstance(output.statistic, Across):
         return output.statistic.error_bound(plan.tasks[0].table.max_rows)
     if isinstance(output.statistic, Ratio | frequent.Frequent):

@@ -7,6 +7,7 @@ from mpc.noise import gaussian_steps_count
 from mpc.schemes.replicated import Replicated
 from protocols.accounting import epsilon
 from protocols.expression import Number
+from protocols.planning.descent import Descent
 from protocols.planning.plan import Plan
 from protocols.planning.privacy import Noise
 from protocols.planning.query import StatisticOutput
@@ -152,10 +153,15 @@ def expected_errors(plan: Plan) -> list[tuple[str, str, str, str, str]]:
         return [(histogram.COLUMNS[-1], "in every bin", figures[0], figures[1], figures[2])]  # of one table: there is a local one
     if plan.tree is not None:
         return list(_tree_errors(plan, plan.tree, kinds))
-    listed = []
+    listed: list[tuple[str, str, str, str, str]] = []
     for output, places in zip(
         (output for output in plan.query.select if isinstance(output, StatisticOutput)), plan.uses, strict=True
     ):
+        if isinstance(descent := plan.opened[places[0]], Descent):
+            deviations = [noise.deviation for noise in descent.noise], [noise.central_deviation for noise in descent.noise]
+            ours, central = (f"{descent.rank_error(of):.4g}" for of in deviations)
+            listed.append((output.name, "ranks, in every cell", ours, central, ""))
+            continue
         depends = len(places) > 1
         for rows in TYPICAL_ROWS if depends else (0,):
             if rows <= plan.rows:
@@ -238,10 +244,16 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
 def said_by_statistics(plan: Plan) -> list[str]:
     """What the receivers learn of each selected statistic, beyond the answer."""
     outputs = [output for output in plan.query.select if isinstance(output, StatisticOutput)]
+
+    def discloses(output: StatisticOutput, places: Sequence[int]) -> str:
+        if plan.search is not None and isinstance(output.statistic, Quantile):
+            return plan.search.discloses(output)
+        return next((of.discloses for of in (plan.opened[place] for place in places) if isinstance(of, Descent)), output.statistic.discloses)
+
     return [
         f"{output.name}: {output.function}({output.statistic.figure if isinstance(output.statistic, Across) else output.text}) gives the receivers "
-        f"{plan.search.discloses(output) if plan.search and isinstance(output.statistic, Quantile) else output.statistic.discloses}"
-        for output in outputs
+        f"{discloses(output, places)}"
+        for output, places in zip(outputs, plan.uses, strict=True)
     ]
 
 
@@ -277,6 +289,11 @@ def steps(plan: Plan) -> list[str]:
     if plan.places:
         among = sum(comparisons(x.column.size, wanted, plan.cells) for x, wanted in plan.counted.items())
         listed.append(f"rank: {' and '.join(map(str, plan.counted))} by how often values occur, by {among:,} comparisons on shares, with {_how(plan)}; none is opened")
+    if plan.descents:
+        listed.append(
+            f"find: {' and '.join(map(str, plan.descents))}, by halving the bounds {max(descent.levels for descent in plan.descents)} times; which half, is decided on shares by counts with noise, in "
+            f"{sum(descent.compared for descent in plan.descents):,} comparisons, with {_how(plan)}; none is opened"
+        )
     if plan.gate is not None:
         listed.append(
             f"withhold: cells that do not have {plan.gate}; decided on shares, by {plan.gate.compared(plan.cells):,} comparisons, with {_how(plan)}"

@@ -3,7 +3,7 @@ cost, and every value that will be opened, to whom. Pure: every node makes the s
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, reduce
@@ -32,6 +32,7 @@ from protocols.expression import (
     magnitude,
 )
 from protocols.gadgets import dot_cost, gaussian_cost, reveal_cost, share_cost
+from protocols.planning.descent import Descent, descend_cost, descent_of, with_noise
 from protocols.planning.joining import Join, join_tasks
 from protocols.planning.privacy import Noise, Privacy, Sensitivity, plan_noise
 from protocols.planning.query import KeyOutput, PlanError, Query, StatisticOutput, never_null
@@ -46,13 +47,15 @@ from protocols.statistics.across import Across, figures_of, opened_cost, secure_
 from protocols.statistics.base import Measure, PrivateStatistic
 from protocols.statistics.frequent import Frequent, Place, arguments_of, compared
 from protocols.statistics.frequent import secure_cost as places_cost
-from protocols.statistics.quantile import DISCRETE, FEWEST, NAMES, QUANTILE, Quantile, Tree, tree_of
+from protocols.statistics.quantile import DISCRETE, FEWEST, MAX, MIN, NAMES, QUANTILE, Quantile, Tree, tree_of
 from protocols.statistics.ratio import AVG_ONLY, Ratio
 from protocols.statistics.ratio import FEWEST as FEWEST_PARTS
 from protocols.statistics.ratio import secure_cost as ratios_cost
 from protocols.tables import Table, Unit
 
 Kinds = TypeVar("Kinds")
+Wanted = tuple[str, Fraction, Node]
+"""A quantile that is found on shares with noise: its SQL name, p and argument."""
 
 HOME_LIMIT = 1 << 126
 """Integers at home are exact below this (an engine's 128-bit integers)."""
@@ -99,8 +102,8 @@ class Plan:
     `products[k]` are the measures of the two tasks whose cells are multiplied and added up to `opened[k]`: the tasks'
     first keys are the joined one, and all others groups, or columns that a condition compares with the other table's; those beyond `opened` are for release rules. `ranges` are the proven largest magnitudes, in words and as
     numbers. Where the query asks for privacy, `noise[k]` is added to `opened[k]`; or `opened` is one count, and `noise`
-    one randomised response by which all are reported that it counts. Where it asks for quantiles, `opened[k]` is level k of
-    `tree`, group by group. `search` is what is searched for over the one task, whose measures begin with `opened`: the others are
+    one randomised response by which all are reported that it counts. Where it asks for MEDIAN or QUANTILE_CONT with noise, `opened[k]` is level k of
+    `tree`, group by group; MIN, MAX and QUANTILE_DISC are `descents`, whose noise, level by level, comes after that of the totals, and for each argument of theirs there is a task, after the first, that counts its values by leaf. `search` is what is searched for over the one task, whose measures begin with `opened`: the others are
     not opened. Ratios are divided on shares, of totals that are not opened, and come after those that are. Where it asks how companies stand
     among one another, all of `opened` say so. The most frequent values come after the ratios; for each argument of theirs there is a task, after the first, that counts the
     rows by its values. With release rules `gate` has them, and the
@@ -111,7 +114,7 @@ class Plan:
     scheme: Scheme
     keys: tuple[Key, ...]
     tasks: tuple[HomeTask, ...]
-    opened: tuple[Measure | Ratio | Place | Across, ...]
+    opened: tuple[Measure | Ratio | Place | Across | Descent, ...]
     uses: tuple[tuple[int, ...], ...]
     products: tuple[tuple[int, int], ...]
     ranges: tuple[tuple[str, int], ...]
@@ -136,6 +139,11 @@ class Plan:
         if self.tree is not None:
             return tuple(self.cells * nodes for nodes in self.tree.sizes)
         return (self.cells,) * len(self.opened)
+
+    @property
+    def noise_sizes(self) -> tuple[int, ...]:
+        """How many values each of `noise` has."""
+        return self.sizes if self.tree is not None else (self.cells,) * len(self.noise)
 
     @property
     def layout(self) -> tuple[Key, ...]:
@@ -195,6 +203,16 @@ class Plan:
         return tuple(opened for opened in self.opened if isinstance(opened, Place))
 
     @property
+    def descents(self) -> tuple[Descent, ...]:
+        """What is opened and found on shares with noise."""
+        return tuple(opened for opened in self.opened if isinstance(opened, Descent))
+
+    @property
+    def is_once(self) -> bool:
+        """Whether asking again for what may have been opened is another release: where noise is shared apart from what it is added to, which could be another thing the second time."""
+        return bool(self.products or self.descents)
+
+    @property
     def counted(self) -> dict[Reference, int]:
         """Whose values are counted, and how many places are opened of each: each by a task, after the first."""
         return arguments_of(self.outputs(Frequent))
@@ -228,7 +246,7 @@ class Plan:
         """The source of triples that the query uses, if any. Comparisons take more than resharing can give, but not of replicated shares."""
         if isinstance(self.scheme, Replicated):
             return None
-        if self.across or self.ratios or self.places or self.joint or self.gate is not None or self.search is not None:
+        if self.across or self.ratios or self.places or self.descents or self.joint or self.gate is not None or self.search is not None:
             return self.security.triples or "ot"
         return self.security.triples if self.products else None
 
@@ -260,7 +278,7 @@ class Plan:
     @property
     def joint(self) -> tuple[tuple[Fraction, int], ...]:
         """Of noise that is drawn inside the computation: the variances, and how many values of each."""
-        return tuple((noise.parameter, size) for noise, size in zip(self.noise, self.sizes, strict=False) if isinstance(noise, Noise) and noise.joint)
+        return tuple((noise.parameter, size) for noise, size in zip(self.noise, self.noise_sizes, strict=True) if isinstance(noise, Noise) and noise.joint)
 
     @property
     def exact_over(self) -> tuple[Table, ...]:
@@ -282,9 +300,9 @@ class Plan:
                 widths[party] += len(self.indices) * self.cells
                 if self.gate is not None:
                     widths[party] += self.gate.extra * self.cells
-        if self.products:
-            for party in map(self.party, self.adding):
-                widths[party] = widths.get(party, 0) + len(self.noise) * self.cells
+        apart = len(self.noise) if self.products else sum(descent.levels for descent in self.descents)
+        for party in map(self.party, self.adding):
+            widths[party] = widths.get(party, 0) + apart * self.cells
         return {party: (widths[party],) for party in sorted(widths)}
 
     def cost(self, me: PartyId) -> Cost:
@@ -316,6 +334,8 @@ class Plan:
             cost += ratios_cost(self.scheme, me, source, self.ratios, self.cells)
         if self.places:
             cost += places_cost(self.scheme, me, source, self.counted, self.cells)
+        if self.descents:
+            cost += descend_cost(self.scheme, me, source, self.descents, self.cells)
         if self.gate is not None:
             searched = len(self.search.counts) if self.search is not None else 0
             cost += self.gate.cost(self.scheme, me, source, self.cells, (len(self.opened) - 1 + searched) * self.cells)
@@ -524,9 +544,13 @@ def plan_query(query: Query, security: Security) -> Plan:
     opened: list[Measure] = []
     uses = []
     ratios, frequent = _ratios(query), _frequent(query)
-    weights: dict[int, int] = {}
+    weights: dict[int, int | Fraction] = {}
     keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
-    tree = _tree(query, prod(key.size for key in keys), known)
+    groups = prod(key.size for key in keys)
+    tree, wanted = _tree(query, groups, known), _wanted(query)
+    descents = tuple(descent_of(*of, groups, len(wanted)) for of in wanted)
+    for descent in descents:
+        _check_room(descent.tree, groups, descent.function)
     for output in query.select:
         if isinstance(output, StatisticOutput) and tree is None:
             listed = () if isinstance(output.statistic, Quantile | Ratio | Frequent) else _measures(query.privacy, output)
@@ -540,11 +564,13 @@ def plan_query(query: Query, security: Security) -> Plan:
         uses = [tuple(range(len(opened))) for output in query.select if isinstance(output, StatisticOutput)]
         weights = dict.fromkeys(range(len(opened)), 1)
     measures = list(opened)
+    for descent in descents:
+        index_of(measures, plain(Measure("count", descent.tree.argument), known))
     for measure in (measure for ratio in ratios for measure in ratio.measures):
         index_of(measures, plain(measure, known))
     for ranked in frequent:
         index_of(measures, plain(ranked.count, known))
-    search = _search(query, prod(key.size for key in keys), lambda x: index_of(measures, plain(Measure("count", x), known)))
+    search = _search(query, groups, lambda x: index_of(measures, plain(Measure("count", x), known)))
     products: list[tuple[int, int]] = []
     gated = _counted(query, known) if query.rules and query.privacy is None else []
     measured = [*measures, *(measure for measure in gated if measure not in measures)]
@@ -554,11 +580,16 @@ def plan_query(query: Query, security: Security) -> Plan:
         tasks = (HomeTask(query.tables[0], query.where, (*keys, Key(tree.leaf)), (opened[0],)),)
     else:
         ordered = search.arguments if search is not None else ()
-        by_value = (HomeTask(query.tables[0], query.where, (*keys, Key(x)), (Measure("count", None),), adjusts=False) for x in arguments_of(frequent))
+        by_value = (
+            HomeTask(query.tables[0], query.where, (*keys, key), (Measure("count", None),), adjusts=False)
+            for key in (*map(Key, arguments_of(frequent)), *dict.fromkeys(Key(descent.tree.leaf) for descent in descents))
+        )
         tasks = (HomeTask(query.tables[0], query.where, keys, tuple(measured), ordered=ordered), *by_value)
     noise: tuple[Noise | RandomisedResponse, ...] = ()
     if query.privacy is not None:
-        tasks, noise = _private(query.privacy, security, tasks, products, [weights[k] for k in range(len(opened))])
+        by_level = [Fraction(weight, descent.levels) for descent, weight in zip(descents, wanted.values(), strict=True) for _ in range(descent.levels)]
+        tasks, noise = _private(query.privacy, security, tasks, products, [*(weights[k] for k in range(len(opened))), *by_level], descents)
+        descents = with_noise(descents, [added for added in noise[len(opened) :] if isinstance(added, Noise)])
     for task in tasks:
         _check_home(task)
     gate: Gate | NoisyGate | None = None
@@ -566,15 +597,16 @@ def plan_query(query: Query, security: Security) -> Plan:
         gate = _gate(query, security, tasks[0], measured, gated) if query.privacy is None else _noisy_gate(query, opened, noise, tree, known)
     ranges = _ranges(tasks, products, measured)
     exact = ranges[-len(measured) :] if products else ranges[: len(tasks[0].measures)]
-    noisy = list(_noisy_ranges(opened, noise, exact if tree is None else exact * len(opened)))
+    noisy = list(_noisy_ranges(opened, noise[: len(opened)], exact[: len(opened)] if tree is None else exact * len(opened)))
     ranges += noisy
+    ranges += [(f"what is compared in {descent}", descent.reach(len(tasks[0].table.holders), tasks[0].table.max_rows)) for descent in descents]
     if search is not None:
         rows = len(tasks[0].table.holders) * tasks[0].table.max_rows
         what = f"{' and '.join(search.names)}: the number of rows and one more, times {search.factor:,}, the denominator of p"
         ranges.append((what, search.factor * (rows + 1)))
     ranges += [(f"{ratio}, in dividing", ratio.range(tasks[0].largest, len(tasks[0].table.holders))) for ratio in ratios]
     places = list(dict.fromkeys(place for output in frequent for place in output.places))
-    all_opened: list[Measure | Ratio | Place | Across] = [*opened, *ratios, *places]
+    all_opened: list[Measure | Ratio | Place | Across | Descent] = [*opened, *ratios, *places, *descents]
     if isinstance(gate, Gate):
         companies = len(tasks[0].table.holders)
         ranges += gate.ranges([largest // companies for _, largest in exact])
@@ -585,7 +617,7 @@ def plan_query(query: Query, security: Security) -> Plan:
     scheme = _smallest(security, ranges)
     outputs = [output for output in query.select if isinstance(output, StatisticOutput)]
     uses = [
-        tuple(map(all_opened.index, _divided_or_ranked(output.statistic))) if isinstance(output.statistic, Ratio | Frequent) else of
+        tuple(map(all_opened.index, _opened(output, dict(zip(wanted, descents, strict=True))))) or of
         for output, of in zip(outputs, uses, strict=True)
     ]
     plan = Plan(
@@ -691,7 +723,8 @@ def _noisy_gate(
     needed: list[Measure] = []
     for output in query.select:
         if isinstance(output, StatisticOutput):
-            count = plain(_count(output, _measures(query.privacy, output)), known)
+            totals = () if isinstance(output.statistic, Quantile) else _measures(query.privacy, output)
+            count = plain(_count(output, totals), known)
             if count not in opened:
                 raise PlanError(f"minimum_group is compared with counts that have noise, and of {output.name} none is opened: select {count} as well")
             index_of(needed, count)
@@ -774,9 +807,21 @@ def _frequent(query: Query) -> list[Frequent]:
     return found
 
 
-def _divided_or_ranked(statistic: Ratio | Frequent) -> tuple[Ratio | Place, ...]:
-    """What is opened of it."""
-    return (statistic,) if isinstance(statistic, Ratio) else statistic.places
+def _key(output: StatisticOutput, quantile: Quantile) -> Wanted:
+    (argument,) = output.arguments
+    return output.function, quantile.p, argument
+
+
+def _opened(output: StatisticOutput, descents: Mapping[Wanted, Descent]) -> tuple[Ratio | Place | Descent, ...]:
+    """What is opened of it, but for totals."""
+    match output.statistic:
+        case Ratio():
+            return (output.statistic,)
+        case Frequent():
+            return output.statistic.places
+        case Quantile() if descents:
+            return (descents[_key(output, output.statistic)],)
+    return ()
 
 
 def _measures(privacy: Privacy | None, output: StatisticOutput) -> tuple[Measure, ...]:
@@ -796,12 +841,12 @@ def _tree(query: Query, groups: int, known: frozenset[Node]) -> Tree | None:
     """The tree that the quantiles of a query with noise, and the count of the same values, are read from; None if it has none."""
     outputs = [output for output in query.select if isinstance(output, StatisticOutput)]
     quantiles = [output for output in outputs if isinstance(output.statistic, Quantile)]
-    if not quantiles or query.privacy is None:
+    if query.privacy is None or not any(output.function in NAMES for output in quantiles):
         return None
     for output in quantiles:
         if output.function not in NAMES:
             raise PlanError(
-                f"{output.function} cannot be had with privacy: it is the value of one row. With privacy there are {' and '.join(NAMES)}"
+                f"with privacy {output.function} is found on shares, and {' and '.join(NAMES)} are read from counts that are opened: write a query for each, which has a budget of its own"
             )
     name, (x,) = quantiles[0].function, quantiles[0].arguments
     if len(query.tables) > 1:
@@ -819,9 +864,31 @@ def _tree(query: Query, groups: int, known: frozenset[Node]) -> Tree | None:
     if query.privacy.split:
         raise PlanError(f"privacy.split divides nothing here: {', '.join(NAMES)} and COUNT are read from the same counts")
     tree = tree_of(x, groups)
-    if tree.values > 1 and tree.leaves < FEWEST:
-        raise PlanError(f"{groups:,} groups are too many for {name}: the bounds of {x} would be cut into {tree.leaves} intervals; group by less")
+    _check_room(tree, groups, name)
     return tree
+
+
+def _check_room(tree: Tree, groups: int, name: str) -> None:
+    if tree.values > 1 and tree.leaves < FEWEST:
+        raise PlanError(f"{groups:,} groups are too many for {name}: the bounds of {tree.argument} would be cut into {tree.leaves} intervals; group by less")
+
+
+def _wanted(query: Query) -> dict[Wanted, int]:
+    """What the query finds on shares with noise, and its part of the budget; or a PlanError."""
+    wanted: dict[Wanted, int] = {}
+    if query.privacy is None:
+        return wanted
+    for output in query.select:
+        if isinstance(output, StatisticOutput) and isinstance(output.statistic, Quantile) and output.function not in NAMES:
+            if len(query.tables) > 1:
+                raise PlanError(f"{output.function} cannot be had in a join: query one table")
+            if query.privacy.mechanism == "randomised-response":
+                raise PlanError(f"{output.function} cannot be had by randomised response, which counts groups: take another mechanism")
+            if output.function == DISCRETE and output.statistic.p in (0, 1):
+                raise PlanError(f"{output.name}: the first and the last value are {MIN} and {MAX}, which with privacy keep away from them")
+            of = _key(output, output.statistic)
+            wanted[of] = max(wanted.get(of, 0), query.privacy.weight(output.name))
+    return wanted
 
 
 def _search(query: Query, cells: int, count: Callable[[Node], int]) -> Search | None:
@@ -852,12 +919,13 @@ def _private(
     security: Security,
     tasks: tuple[HomeTask, ...],
     products: Sequence[tuple[int, int]],
-    weights: Sequence[int],
+    weights: Sequence[int | Fraction],
+    descents: Sequence[Descent],
 ) -> tuple[tuple[HomeTask, ...], tuple[Noise | RandomisedResponse, ...]]:
     """The tasks with their units, and the noise of each opened total."""
     protected, *others = tasks
     unit = protected.table.unit
-    for other in others:
+    for other in others if products else ():
         if other.table.unit is not None:
             raise PlanError(
                 f"privacy cannot be had for {other.table.name}, an owned table with a unit: one of its rows is joined with any "
@@ -865,8 +933,10 @@ def _private(
             )
     if unit is None:
         raise PlanError(f"asks for privacy, but nobody says whose: add tables.{protected.table.name}.unit")
-    if privacy.micro_rho < sum(weights):
-        raise PlanError(f"privacy is too small a budget: a millionth of rho for each of {sum(weights)} parts is the least")
+    if privacy.micro_rho * min(weights) < sum(weights):
+        raise PlanError(f"privacy is too small a budget: a millionth of rho for each of {len(weights)} parts is the least")
+    if privacy.local and descents:
+        raise PlanError(f"local privacy cannot be had for {descents[0].function}: companies share exact counts, and noise is added as they are compared. Remove local = true")
     if privacy.local and products:
         raise PlanError(
             "local privacy cannot be had for a join: companies share exact totals, and noise is added to their products, so "
@@ -878,13 +948,14 @@ def _private(
         return (replace(protected, unit=unit),), (_response(privacy, unit, protected),)
     cells = min(unit.groups, protected.groups)
     sensitivities = []
-    for place in range(len(weights)):
+    for place in range(len(weights) - sum(descent.levels for descent in descents)):
         left, right = products[place] if products else (min(place, len(protected.measures) - 1), None)
         most = unit.rows * (protected.largest(protected.measures[left]) // protected.table.max_rows)
         if right is not None:
             (owned,) = others
             most *= owned.largest(owned.measures[right]) // owned.table.max_rows
         sensitivities.append(Sensitivity(cells, max(most, 1), is_spread=not products))
+    sensitivities += [Sensitivity(cells, unit.rows * descent.most) for descent in descents for _ in range(descent.levels)]
     adding = len(security.parties if products else protected.table.holders)
     try:
         noise = plan_noise(privacy, unit, sensitivities, weights, adding, security.colluding)
@@ -892,10 +963,11 @@ def _private(
             _ = added.bound
     except ValueError as error:
         raise PlanError(f"its noise cannot be drawn: {error}. Narrow the bounds of its columns, or spend more") from None
-    keys = {name for other in others for name in other.table.key}
+    keys = {name for other in others for name in other.table.key} if products else set()
     # a clamped key would be another's
     columns = {n: replace(c, outside="drop") if n in keys else c for n, c in protected.table.columns.items()}
-    return (replace(protected, table=replace(protected.table, columns=columns), unit=unit), *others), noise
+    table = replace(protected.table, columns=columns)
+    return tuple(replace(task, table=table, unit=unit) if task.table == protected.table else task for task in tasks), noise
 
 
 def _response(privacy: Privacy, unit: Unit, task: HomeTask) -> RandomisedResponse:

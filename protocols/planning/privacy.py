@@ -89,6 +89,13 @@ class Noise:
     def sampler(self) -> Sampler:
         return discrete_gaussian(self.parameter) if self.mechanism == "gaussian" else polya(self.parameter, self.honest)
 
+    @property
+    def variance(self) -> Fraction:
+        """Of all noise, in units of what is opened; of Polya noise a bound on it."""
+        if self.mechanism == "gaussian":
+            return self.parameter * (1 if self.joint else self.adding)
+        return 2 * self.parameter**2 * Fraction(self.adding, self.honest)
+
     @cached_property
     def deviation(self) -> float:
         """The standard deviation of all noise, in units of the total."""
@@ -138,7 +145,7 @@ class Sensitivity:
 
 
 def plan_noise(
-    privacy: Privacy, unit: Unit, sensitivities: Sequence[Sensitivity], weights: Sequence[int], adding: int, colluding: int
+    privacy: Privacy, unit: Unit, sensitivities: Sequence[Sensitivity], weights: Sequence[int | Fraction], adding: int, colluding: int
 ) -> tuple[Noise, ...]:
     """The noise of each measure. `adding` parties add some, of which `colluding` may know each other's. A unit that replaces
     another moves the totals twice. Shares of the budget are rounded down, and what is left goes to the first ones.
@@ -153,7 +160,7 @@ def plan_noise(
     kind: Literal["gaussian", "laplace"] = "laplace" if privacy.mechanism == "laplace" else "gaussian"
     joint, total, noises = privacy.mechanism == "joint", sum(weights), []
     who = {"holders": adding, "companies": unit.companies}
-    prices = [privacy.micro_rho * weight // total for weight in weights]
+    prices = [int(privacy.micro_rho * weight // total) for weight in weights]
     for number in range(privacy.micro_rho - sum(prices)):
         prices[number] += 1
     for sensitivity, weight, micro_rho in zip(sensitivities, weights, prices, strict=True):

@@ -89,11 +89,11 @@ class Tree:
         return upwards(width + self.argument.rounding) + 8 * half_ulp(3 * largest(self.argument))
 
 
-def tree_of(argument: Node, groups: int) -> Tree:
-    """The tree for x in each of `groups`: the finest that there is room for."""
+def tree_of(argument: Node, groups: int, most: int = LEAVES) -> Tree:
+    """The tree for x in each of `groups`: the finest that there is room for, with `most` leaves at most."""
     step = argument.column.step if isinstance(argument, Reference) else 1
     count = (argument.upper - argument.lower) // step + 1
-    values = -(-count // max(1, min(LEAVES, ALL_LEAVES // groups)))
+    values = -(-count // max(1, min(most, ALL_LEAVES // groups)))
     return Tree(argument, groups, step, values, -(-count // values))
 
 
