@@ -131,7 +131,8 @@ def _sql() -> Iterator[str]:
             yield f"| {', '.join(forms)} | {statistic.discloses} | {_over_nothing(statistic, name)} |"
     yield f"| `{quantile.MIN}(x)`, `{quantile.MAX}(x)`, `{quantile.DISCRETE}(x, p)` | the value, which is that of a row | NULL |"
     yield f"| `{quantile.MEDIAN}(x)`, `{quantile.QUANTILE}(x, p)` | the two neighbouring values, each of a row; where they differ, how far between them it lies, which gives the number of values modulo the denominator of p | NULL |"
-    yield f"| ... with `privacy` | {quantile.Quantile.discloses} | NULL, or noise |"
+    yield f"| `{quantile.MEDIAN}`, `{quantile.QUANTILE}` with `privacy` | {quantile.Quantile.discloses} | NULL, or noise |"
+    yield f"| `{quantile.MIN}`, `{quantile.MAX}`, `{quantile.DISCRETE}` with `privacy` | the value alone, whose rank has noise; of the ends, one that some rows lie beyond, `comity explain` says how many | NULL, or noise |"
     for name in across.NAMES:
         quarter = 0 if name == across.RANK else 2
         discloses = across.Across(name, across.Figure("COUNT", None), quarter).discloses
@@ -157,8 +158,8 @@ def _sql() -> Iterator[str]:
         f"{', '.join(f'`{name}`' for name in quantile.ALL_NAMES)} (p from 0 to 1) are exact without `privacy`: all that hold the table search for the value "
         "together, in every group, and must be receivers; other aggregates may stand beside them. In a group that release rules withhold nothing is searched for.",
         "",
-        f"With `privacy` there are `{quantile.MEDIAN}` and `{quantile.QUANTILE}`, by groups, too. Beside them a query may have more quantiles of the same x, "
-        f"and `COUNT(x)`. x is told apart in up to {quantile.LEAVES:,} steps between its bounds, {quantile.ALL_LEAVES:,} in all groups together.",
+        f"With `privacy` `{quantile.MEDIAN}` and `{quantile.QUANTILE}` are read from counts with noise, by groups, too: beside them a query may have more quantiles of the same x, "
+        f"and `COUNT(x)`. `{quantile.MIN}`, `{quantile.MAX}` and `{quantile.DISCRETE}` are found on shares, and stand beside any others. x is told apart in up to {quantile.LEAVES:,} steps between its bounds, {quantile.ALL_LEAVES:,} in all groups together.",
         "",
         f"`{across.RANK}`, `{across.MEDIAN}` and `{across.QUARTILES}` compare the companies: each has one figure, of its own rows in the group, and "
         f"nothing else can be selected beside them. A rank, 1 for the largest, goes to its own company alone, and equal figures have the same; quartiles lie between "
