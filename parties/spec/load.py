@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -35,6 +35,7 @@ from parties.spec.problems import Problem, SpecError, explain_validation, neares
 from parties.spec.sql import SqlProblem, parse_query
 from parties.wire.identity import check_dates, stands_alone
 from protocols.accounting import micro_rho, pure_micro_rho
+from protocols.planning.filters import overlapping
 from protocols.planning.plan import Plan, Security, gives_away, plan_query
 from protocols.planning.privacy import Privacy
 from protocols.planning.query import PlanError, Query, StatisticOutput
@@ -122,9 +123,10 @@ class _Checker:
         self._identities(parties, dealer)
         security = self._security()
         tables = {name: table for name in file.tables if (table := self._table(name, file.tables[name])) is not None}
+        queries = {name: query for name, stanza in file.queries.items() if (query := self._query(name, stanza, tables)) is not None}
         plans = {}
-        for name, query in file.queries.items():
-            plan = self._plan(name, query, tables, security)
+        for name, query in queries.items():
+            plan = self._plan(query, queries.values(), security)
             if plan is not None:
                 plans[name] = plan
         self._totals(plans)
@@ -286,7 +288,7 @@ class _Checker:
             self.say(place, f"there is no party {name}: {nearest(name, self.names)}")
         return name in self.names
 
-    def _plan(self, name: str, stanza: QueryStanza, tables: Mapping[str, Table], security: Security | None) -> Plan | None:
+    def _query(self, name: str, stanza: QueryStanza, tables: Mapping[str, Table]) -> Query | None:
         place = f"queries.{name}"
         known = [self._known(f"{place}.receivers.{i}", receiver) for i, receiver in enumerate(stanza.receivers)]
         if len(set(stanza.receivers)) < len(stanza.receivers):
@@ -298,15 +300,20 @@ class _Checker:
             if problem.table not in broken:  # what is wrong with that table has been said
                 self.say(f"{place}.sql, line {problem.line}, column {problem.column}", problem.message)
             return None
-        if security is None or not all(known) or any(table.name in self.unsound for table in query.tables):
+        if not all(known) or any(table.name in self.unsound for table in query.tables):
             return None
         privacy = self._privacy(f"{place}.privacy", stanza.privacy, query) if stanza.privacy is not None else None
         if stanza.privacy is not None and privacy is None:
             return None
+        return replace(query, privacy=privacy, rules=stanza.rules())
+
+    def _plan(self, query: Query, queries: Iterable[Query], security: Security | None) -> Plan | None:
+        if security is None:
+            return None
         try:
-            return plan_query(replace(query, privacy=privacy, rules=stanza.rules()), security)
+            return plan_query(replace(query, beside=overlapping(query, queries)), security)
         except PlanError as error:
-            self.say(place, str(error))
+            self.say(f"queries.{query.name}", str(error))
             return None
 
     def _totals(self, plans: Mapping[str, Plan]) -> None:

@@ -265,7 +265,7 @@ class TableStanza(Model):
 class RulesStanza(Model):
     minimum_group: Annotated[
         int | None,
-        Field(ge=1, le=LARGEST_GROUP, description="so many of the rows of a cell must remain when any company takes its own away; beside `privacy`, so many must be in it by its noisy count"),
+        Field(ge=1, le=LARGEST_GROUP, description="so many of the rows of a cell must remain when any company takes its own away, and of each part, if it is not empty, into which the conditions of other such queries of the same table and GROUP BY cut it; beside `privacy`, so many must be in it by its noisy count"),
     ] = None
     minimum_contributors: Annotated[int | None, Field(ge=2, le=1 << 16, description="so many companies must have a row in a cell")] = None
     maximum_share: Annotated[

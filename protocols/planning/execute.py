@@ -117,7 +117,7 @@ def execute(
     if plan.ratios:
         opened = concatenate([opened, *_divided(ctx, plan, by_party, totals[0])])
     if plan.places:
-        by_value = {x: of.reshape(plan.cells, x.column.size) for x, of in zip(plan.counted, totals[1:], strict=True)}
+        by_value = {x: of.reshape(plan.cells, x.column.size) for x, of in zip(plan.counted, totals[1:], strict=False)}
         ranked = frequent.secure(ctx, by_value, plan.counted)
         opened = concatenate([opened, *(ranked[place] for place in plan.places)])
     numbers = totals[0][:0]
@@ -171,7 +171,9 @@ def _gated(ctx: Context, plan: Plan, gate: Gate, shares: dict[int, Share], joine
     else:
         own = {i: _vectors(shares[i], 0, len(task.measures), cells) for i in plan.holders}
         extra = {i: _vectors(shares[i], start, gate.extra, cells) for i in plan.holders}
-    return released(ctx, gate.required(own, extra), totals)
+    first = sum(each.size for each in plan.tasks[:-1])
+    parts = {i: _vectors(shares[i], first, gate.parts, cells) for i in plan.holders} if gate.parts else {}
+    return released(ctx, gate.required(ctx, own, extra, parts), totals)
 
 
 def _divided(ctx: Context, plan: Plan, shares: dict[int, Share], totals: Share) -> list[Share]:

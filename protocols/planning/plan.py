@@ -33,6 +33,7 @@ from protocols.expression import (
 )
 from protocols.gadgets import dot_cost, gaussian_cost, reveal_cost, share_cost
 from protocols.planning.descent import Descent, descend_cost, descent_of, with_noise
+from protocols.planning.filters import parts_of
 from protocols.planning.joining import Join, join_tasks
 from protocols.planning.privacy import Noise, Privacy, Sensitivity, plan_noise
 from protocols.planning.query import KeyOutput, PlanError, Query, StatisticOutput, never_null
@@ -206,6 +207,11 @@ class Plan:
     def descents(self) -> tuple[Descent, ...]:
         """What is opened and found on shares with noise."""
         return tuple(opened for opened in self.opened if isinstance(opened, Descent))
+
+    @property
+    def cut(self) -> HomeTask | None:
+        """The task, the last one, that counts the parts into which other queries' filters cut the rows."""
+        return self.tasks[-1] if isinstance(self.gate, Gate) and self.gate.parts else None
 
     @property
     def is_once(self) -> bool:
@@ -584,7 +590,9 @@ def plan_query(query: Query, security: Security) -> Plan:
             HomeTask(query.tables[0], query.where, (*keys, key), (Measure("count", None),), adjusts=False)
             for key in (*map(Key, arguments_of(frequent)), *dict.fromkeys(Key(descent.tree.leaf) for descent in descents))
         )
-        tasks = (HomeTask(query.tables[0], query.where, keys, tuple(measured), ordered=ordered), *by_value)
+        parts = parts_of(query.beside, gated) if query.beside else ()
+        cut = (HomeTask(query.tables[0], (), keys, parts, adjusts=False),) if parts else ()
+        tasks = (HomeTask(query.tables[0], query.where, keys, tuple(measured), ordered=ordered), *by_value, *cut)
     noise: tuple[Noise | RandomisedResponse, ...] = ()
     if query.privacy is not None:
         by_level = [Fraction(weight, descent.levels) for descent, weight in zip(descents, wanted.values(), strict=True) for _ in range(descent.levels)]
@@ -699,7 +707,8 @@ def _gate(query: Query, security: Security, task: HomeTask, measures: Sequence[M
         raise PlanError(f"there are {comb(companies, taken):,} coalitions of {taken} of {companies} companies, and rules are for at most {COALITIONS:,}")
     summed = {Measure("sum", *output.arguments) for output in query.select if isinstance(output, StatisticOutput) and output.function in ("SUM", "AVG", AVG_ONLY)}
     sums = tuple(k for k, measure in enumerate(measures) if measure in summed)
-    gate = Gate(rules, companies, taken, tuple(map(measures.index, counted)), sums, len(query.tables) > 1)
+    parts = len(parts_of(query.beside, counted)) if query.beside else 0
+    gate = Gate(rules, companies, taken, tuple(map(measures.index, counted)), sums, len(query.tables) > 1, parts)
     cells = prod(key.size for key in task.keys if key.expression in query.group_by) if gate.is_joined else task.cells
     compared = gate.compared(cells)
     if compared > LARGEST_COMPARED:

@@ -47,7 +47,7 @@ class Query:
 
     `where` are conditions that must all hold. A column of the joined key is the shared table's in `group_by` and `select`.
     Either `select` has outputs, or `histogram` is the one output. With `privacy` noise is added to all that is opened. Cells that do not meet
-    `rules` are withheld.
+    `rules` are withheld. `beside` are filters of the same spec, with this query's own, between which no small difference is to be opened (`filters.py`).
     """
 
     name: str
@@ -59,6 +59,7 @@ class Query:
     histogram: Bin | None = None
     privacy: Privacy | None = None
     rules: Rules = NO_RULES
+    beside: tuple[tuple[Node, ...], ...] = ()
 
 
 def never_null(tables: tuple[Table, ...], where: tuple[Node, ...]) -> frozenset[Node]:

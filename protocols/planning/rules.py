@@ -82,7 +82,7 @@ NO_RULES = Rules()
 @dataclass(frozen=True)
 class Gate:
     """The rules of a query over `companies` companies. `counts` are the numbers of those measures that are counts of the rows that go
-    into an answer, `sums` of those that are sums in it. In a join (`is_joined`) a company does not know its part of them."""
+    into an answer, `sums` of those that are sums in it. In a join (`is_joined`) a company does not know its part of them. `parts` are further counts, of parts of the rows, each of which must be none or as many as the minimum group."""
 
     rules: Rules
     companies: int
@@ -90,9 +90,10 @@ class Gate:
     counts: tuple[int, ...]
     sums: tuple[int, ...]
     is_joined: bool = False
+    parts: int = 0
 
     def __str__(self) -> str:
-        return str(self.rules)
+        return str(self.rules) + ", and as many, or none, in each of the parts that the filters of other queries cut it into" * bool(self.parts)
 
     @property
     def extra(self) -> int:
@@ -122,12 +123,19 @@ class Gate:
         """Comparisons a cell."""
         rules, groups = self.rules, comb(self.companies, self.taken) if self.rules.minimum_group else 1
         shares = self.companies * (len(self.counts) + len(self.sums)) if rules.maximum_share < 1 else 0
-        return len(self.counts) * (groups + (rules.minimum_contributors > 0)) + shares
+        return len(self.counts) * (groups + (rules.minimum_contributors > 0)) + shares + self._products
+
+    @property
+    def _products(self) -> int:
+        return self.parts * comb(self.companies, self.taken)
 
     def ranges(self, largest: Sequence[int]) -> list[tuple[str, int]]:
         """The greatest magnitude of what is compared, given that of each company's totals by measure."""
         rules, n = self.rules, self.companies
         found = [("what remains of the count, less the minimum", n * largest[k] + rules.minimum_group) for k in self.counts[:1]]
+        if self.parts:
+            (rows,) = {n * largest[k] for k in self.counts}
+            found.append(("the count of a part, times what remains of it, less the minimum", rows * (rows + rules.minimum_group)))
         if rules.maximum_share < 1:
             weight = rules.maximum_share.numerator * n + rules.maximum_share.denominator
             found += [("what a company may have at most, less what it has", weight * largest[k]) for k in (*self.counts, *self.sums)]
@@ -152,8 +160,10 @@ class Gate:
                 vectors[i] += [sizes[k * len(sums) + s] for s in range(len(sums))]
         return vectors
 
-    def required(self, totals: Mapping[PartyId, Sequence[Share]], extra: Mapping[PartyId, Sequence[Share]]) -> list[Share]:
-        """What must not be negative in a cell that is released; `totals` and `extra` are the companies' vectors."""
+    def required(
+        self, ctx: Context, totals: Mapping[PartyId, Sequence[Share]], extra: Mapping[PartyId, Sequence[Share]], parts: Mapping[PartyId, Sequence[Share]]
+    ) -> list[Share]:
+        """What must not be negative in a cell that is released; `totals`, `extra` and `parts` are the companies' vectors. With parts a multiplication."""
         holders, rules = list(totals), self.rules
         counts = [{i: totals[i][k] for i in holders} for k in self.counts]
         must_not_be_negative = []
@@ -172,6 +182,16 @@ class Gate:
                 total = reduce(add, sizes.values())
                 most, whole = rules.maximum_share.numerator, rules.maximum_share.denominator
                 must_not_be_negative += [most * total - whole * sizes[i] for i in holders]
+        if self.parts:
+            pooled, remaining = [], []
+            for k in range(self.parts):
+                everything = reduce(add, (parts[i][k] for i in holders))
+                for away in itertools.combinations(holders, self.taken):
+                    pooled.append(everything)
+                    remaining.append(reduce(add, (parts[i][k] for i in holders if i not in away)) - rules.minimum_group)
+            # negative, unless there is none or enough
+            products = multiply(ctx, concatenate(pooled), concatenate(remaining)).reshape(self._products, -1)
+            must_not_be_negative += [products[k] for k in range(self._products)]
         return must_not_be_negative
 
     def cost(self, scheme: Scheme, me: PartyId, source: Costed | None, cells: int, values: int) -> Cost:
@@ -181,6 +201,8 @@ class Gate:
             cost = negative_cost(scheme, me, source, formed) + as_numbers_cost(scheme, me, source, formed)
             if self.sums and self.rules.maximum_share < 1:
                 cost += multiply_cost(scheme, me, source, self.companies * len(self.sums) * cells)
+        if self.parts:
+            cost += multiply_cost(scheme, me, source, self._products * cells)
         return cost + released_cost(scheme, me, source, self.conditions, cells, values)
 
 
