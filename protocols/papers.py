@@ -42,6 +42,7 @@ PAPERS: dict[str, Paper] = {
     "Beaver91": Paper(
         "Donald Beaver", "Efficient Multiparty Protocols Using Circuit Randomization", "CRYPTO 1991, LNCS 576", 1991
     ),
+    "Batcher68": Paper("Kenneth E. Batcher", "Sorting Networks and Their Applications", "AFIPS Spring Joint Computer Conference 1968", 1968),
     "CDI05": Paper(
         "Ronald Cramer, Ivan Damgård, Yuval Ishai",
         "Share Conversion, Pseudorandom Secret-Sharing and Applications to Secure Computation",
@@ -72,6 +73,12 @@ PAPERS: dict[str, Paper] = {
         "Efficient and Secure Multiparty Computation from Fixed-Key Block Ciphers",
         "IEEE S&P 2020, ePrint 2019/074",
         2020,
+    ),
+    "Goodrich11": Paper(
+        "Michael T. Goodrich",
+        "Data-Oblivious External-Memory Algorithms for the Compaction, Selection, and Sorting of Outsourced Data",
+        "SPAA 2011, arXiv 1103.5102",
+        2011,
     ),
     "GRR98": Paper(
         "Rosario Gennaro, Michael O. Rabin, Tal Rabin",
