@@ -39,10 +39,10 @@ PAPERS: dict[str, Paper] = {
         "ICML 2018, PMLR 80",
         2018,
     ),
+    "Batcher68": Paper("Kenneth E. Batcher", "Sorting Networks and Their Applications", "AFIPS Spring Joint Computer Conference 1968", 1968),
     "Beaver91": Paper(
         "Donald Beaver", "Efficient Multiparty Protocols Using Circuit Randomization", "CRYPTO 1991, LNCS 576", 1991
     ),
-    "Batcher68": Paper("Kenneth E. Batcher", "Sorting Networks and Their Applications", "AFIPS Spring Joint Computer Conference 1968", 1968),
     "CDI05": Paper(
         "Ronald Cramer, Ivan Damgård, Yuval Ishai",
         "Share Conversion, Pseudorandom Secret-Sharing and Applications to Secure Computation",
@@ -74,12 +74,6 @@ PAPERS: dict[str, Paper] = {
         "IEEE S&P 2020, ePrint 2019/074",
         2020,
     ),
-    "Goodrich11": Paper(
-        "Michael T. Goodrich",
-        "Data-Oblivious External-Memory Algorithms for the Compaction, Selection, and Sorting of Outsourced Data",
-        "SPAA 2011, arXiv 1103.5102",
-        2011,
-    ),
     "GRR98": Paper(
         "Rosario Gennaro, Michael O. Rabin, Tal Rabin",
         "Simplified VSS and Fast-Track Multiparty Computations with Applications to Threshold Cryptography",
@@ -93,6 +87,12 @@ PAPERS: dict[str, Paper] = {
         2017,
     ),
     "Gilboa99": Paper("Niv Gilboa", "Two Party RSA Key Generation", "CRYPTO 1999, LNCS 1666", 1999),
+    "Goodrich11": Paper(
+        "Michael T. Goodrich",
+        "Data-Oblivious External-Memory Algorithms for the Compaction, Selection, and Sorting of Outsourced Data",
+        "SPAA 2011, arXiv 1103.5102",
+        2011,
+    ),
     "HRMS10": Paper(
         "Michael Hay, Vibhor Rastogi, Gerome Miklau, Dan Suciu",
         "Boosting the Accuracy of Differentially Private Histograms Through Consistency",

@@ -1,4 +1,4 @@
-"""Compact: of secret rows those that are kept come to the front, in their order; nobody learns which, or how many. [Goodrich11, Sec. 3]"""
+"""Compact: of secret rows those that are kept come to the front, in their order; nobody learns which, or how many. [Goodrich11]"""
 
 import numpy as np
 
