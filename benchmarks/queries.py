@@ -65,6 +65,10 @@ def lines(groups: Sequence[str], runs: int, quick: bool) -> Iterator[Line]:
         yield _start(runs)
 
 
+def described(rows: int, cells: int, sql: str, rules: str, scheme: str) -> str:
+    return f"{rows:,} rows, {cells:,} cells" + (f", {scheme}" if sql != USUAL else "") + (f", {rules}" if rules else "")
+
+
 def _query(
     group: str, rows: int, cells: int, parties: int, runs: int, sql: str = USUAL, rules: str = "", scheme: str = "additive"
 ) -> Line:  # fmt: skip
@@ -90,9 +94,8 @@ def _query(
                     seconds.append(time.perf_counter() - start)
                 memory = max(peak_mb(node.pid) for node in started)
     cost = result["cost"]
-    what = f"{rows:,} rows, {cells:,} cells" + (f", {scheme}" if sql != USUAL else "") + (f", {rules}" if rules else "")
     return Line(
-        group, what, parties, rows * parties, seconds[1:], "local queries", floor,
+        group, described(rows, cells, sql, rules, scheme), parties, rows * parties, seconds[1:], "local queries", floor,
         Cost(**cost["declared"]), Cost(**cost["measured"]), memory,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import companies
+from benchmarks import companies, queries
 from benchmarks.cases import cases
 from benchmarks.measure import Line, row
 from benchmarks.peers import beside
@@ -80,6 +80,10 @@ def test_what_a_peer_reports_becomes_a_line_beside_ours(peers: Path, monkeypatch
 
 def test_every_work_of_a_peer_has_its_line_of_ours() -> None:
     ours = {(case.group, case.parties, f"{case.name}, gRPC") for case in cases(quick=True)}
+    ours |= {
+        ("median", 3, queries.described(queries.ROWS[0], 1, queries.MEDIAN, "", scheme))
+        for scheme in ("additive", "replicated")
+    }
     for work in beside.WORKS:
         assert (work.group, work.parties, work.beside) in ours
         assert (beside.ROOT / f"{work.peer.module.replace('.', '/')}.py").exists()

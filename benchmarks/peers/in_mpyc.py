@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.party import BITS, Job, job, report, rows
+from benchmarks.peers.party import BITS, Job, job, numbers, report
 
 
 def main(job: Job) -> None:
@@ -17,7 +17,7 @@ def main(job: Job) -> None:
 
     field = mpc.SecFld(2**61 - 1) if job.work in ("multiply", "sum") else mpc.SecInt(BITS)
     mpc.run(mpc.start())
-    values = rows(job) if job.work == "median" else np.arange(job.elements) - job.elements // 2
+    values = np.array(numbers(job))
     inputs = mpc.input(field.array(values.astype(object)))
     middle = (job.parties * len(values) - 1) // 2
 

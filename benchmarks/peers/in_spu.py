@@ -9,7 +9,7 @@ import numpy as np
 from spu import Io, Runtime, libspu
 from spu.utils import frontend
 
-from benchmarks.peers.party import Job, job, report, rows
+from benchmarks.peers.party import Job, job, numbers, report
 
 
 def link(job: Job) -> Any:
@@ -42,7 +42,7 @@ def main(job: Job) -> None:
     connection = link(job)
     config = libspu.RuntimeConfig(getattr(libspu.ProtocolKind, job.how), libspu.FieldType.FM64)
     io, runtime = Io(job.parties, config), Runtime(connection, config)
-    values = rows(job) if job.work == "median" else np.arange(job.elements) - job.elements // 2
+    values = np.array(numbers(job))
 
     def compiled(work: Any, count: int) -> Any:
         names, secret = [f"in{party}" for party in range(count)], [libspu.Visibility.VIS_SECRET] * count

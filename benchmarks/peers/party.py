@@ -5,9 +5,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 
 @dataclass(frozen=True)
@@ -30,9 +27,11 @@ BITS = 60
 FACTOR, MODULUS = 48_271, 1_000_001
 
 
-def rows(job: Job) -> Any:
-    """Of one company, in a median: the numbers that Comity's have, too."""
-    return np.arange(job.elements // job.parties) * FACTOR % MODULUS
+def numbers(job: Job) -> list[int]:
+    """What one party has: of a median its rows, the same as a company's of Comity."""
+    if job.work == "median":
+        return [number * FACTOR % MODULUS for number in range(job.elements // job.parties)]
+    return [number - job.elements // 2 for number in range(job.elements)]
 
 
 def job() -> Job:
