@@ -74,7 +74,7 @@ class Reference(Node):
 
     @property
     def type(self) -> Type:
-        kinds: dict[str, Type] = {"category": "text", "boolean": "truth", "date": "date", "timestamp": "timestamp"}
+        kinds: dict[str, Type] = {"category": "text", "text": "text", "boolean": "truth", "date": "date", "timestamp": "timestamp"}
         return kinds.get(self.column.kind, "number")
 
     @property

@@ -99,6 +99,12 @@ PAPERS: dict[str, Paper] = {
         "Proceedings of the VLDB Endowment 3(1)",
         2010,
     ),
+    "KKMN09": Paper(
+        "Aleksandra Korolova, Krishnaram Kenthapadi, Nina Mishra, Alexandros Ntoulas",
+        "Releasing Search Queries and Clicks Privately",
+        "WWW 2009",
+        2009,
+    ),
     "KLNRS11": Paper(
         "Shiva Prasad Kasiviswanathan, Homin K. Lee, Kobbi Nissim, Sofya Raskhodnikova, Adam Smith",
         "What Can We Learn Privately?",

@@ -15,8 +15,11 @@ Outside = Literal["refuse", "clamp", "drop"]
 """What becomes of a value outside the bounds: the company refuses to answer, takes the nearest bound, or leaves the row
 out. How often the last two were done is opened with every answer."""
 
-Kind = Literal["integer", "decimal", "float", "category", "boolean", "date", "timestamp"]
+Kind = Literal["integer", "decimal", "float", "category", "boolean", "date", "timestamp", "text"]
 KeyValue = int | str | bool | None
+
+WORD_BYTES = 7
+"""Of a text of no declared values so many are in one number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class Column:
 
     Numbers are integers times 10^-scale: `lower` and `upper` are such integers (2.50 at scale 2 is 250). A float is
     rounded at home to a multiple of `step`, which is such an integer, too. A date is days, a timestamp microseconds since
-    1970. A category's values are numbered 0, 1, ... as declared; a boolean is 0 or 1.
+    1970. A category's values are numbered 0, 1, ... as declared; a boolean is 0 or 1. Of a text no values are declared: it has at most `length` bytes, and at
+    each company at most `size` different values, a power of two.
     """
 
     name: str
@@ -38,11 +42,17 @@ class Column:
     nullable: bool = False
     unit: str = ""
     outside: Outside = "refuse"
+    length: int = 0
 
     @property
     def size(self) -> int:
         """How many values the column can take, NULL aside."""
         return self.upper - self.lower + 1
+
+    @property
+    def words(self) -> int:
+        """So many numbers hold a text and its end."""
+        return self.length // WORD_BYTES + 1
 
     @property
     def is_groupable(self) -> bool:

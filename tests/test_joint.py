@@ -192,7 +192,8 @@ def test_a_query_and_a_join_at_the_declared_cost(sql, scheme, triples):
         exact_ = np.array([[(x[left] * y[right]).sum()] for left, right in made.products])
     for values, of, added in zip(found[0][0], exact_, made.noise, strict=True):
         assert np.all(np.abs(np.array(values, dtype=float) / added.factor - of) < 7 * added.deviation)
-        assert values != (of * added.factor).tolist()
+    # all noise is 0 with probability below 1e-6
+    assert any(values != (of * added.factor).tolist() for values, of, added in zip(found[0][0], exact_, made.noise, strict=True))
 
 
 def test_a_median_from_a_tree_with_joint_noise():

@@ -10,7 +10,7 @@ from mpc.schemes.additive import Additive
 from mpc.schemes.replicated import Replicated
 from mpc.schemes.shamir import Shamir
 from mpc.simulate import simulate
-from protocols.gadgets import compact, compact_cost, is_zero, merge, merge_cost, reveal, share
+from protocols.gadgets import compact, compact_cost, merge, merge_cost, reveal, share
 from protocols.gadgets import merge as merging
 
 every_scheme = pytest.mark.parametrize("scheme", [Additive(2), Additive(3), Shamir(3, 1), Replicated()], ids=named)
@@ -57,8 +57,8 @@ def test_rows_that_are_kept_come_to_the_front_in_their_order(scheme, data, log_r
     rows = np.array([range(1, count + 1), range(-5, count - 5)])
 
     def work(ctx):
-        bits, x = is_zero(ctx, shared(ctx, [1 - bit for bit in keep])), shared(ctx, rows)
-        return lambda: compact(ctx, bits, x)
+        kept, x = shared(ctx, [int(bit) for bit in keep]), shared(ctx, rows)
+        return lambda: compact(ctx, kept, x)
 
     found = run(scheme, work, lambda *who: compact_cost(*who, 2, count))
     kept = rows[:, np.array(keep, dtype=bool)]

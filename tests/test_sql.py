@@ -774,7 +774,7 @@ def test_other_outputs_are_refused_with_the_nearest_thing(marked: str, hint: str
         ("(§month)", "GROUP BY names columns of the table"),
         ("ROLLUP(§month)", "GROUP BY names columns of the table"),
         ("§ALL", "ALL is not supported here"),
-        ("§fare", "fare is a decimal: group by an integer, a date, a category or a boolean"),
+        ("§fare", "fare is a decimal: group by an integer, a date, a category, a boolean or a text"),
         ("§distance", f"distance has 5,001 values, and an integer as a group key fewer than {GROUPABLE_VALUES:,}: narrow"),
         ("month, late, §month", "month is there twice"),
         ("§month, hour, carrier, late, origin", "36,000 groups, and an answer has at most 10,000: group by less"),
@@ -835,7 +835,7 @@ WHOLE_KEY = "USING names the key of weather, all of it: USING (origin, hour)"
         ("f JOIN weather w USING (origin, hour) GROUP BY f.origin, §w.origin", "origin is there twice"),
         (
             "JOIN weather USING (origin, hour) GROUP BY late, §precip",
-            "precip is a decimal: group by an integer, a date, a category or a boolean",
+            "precip is a decimal: group by an integer, a date, a category, a boolean or a text",
         ),
         (
             "JOIN weather USING (origin, hour) GROUP BY §hour, origin, carrier, month",

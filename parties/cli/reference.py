@@ -41,6 +41,7 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ('`type = "date"`', "", models.DateColumn),
     ('`type = "timestamp"`', "", models.TimestampColumn),
     ('`type = "category"`', "", models.CategoryColumn),
+    ('`type = "text"`', "", models.TextColumn),
     ('`type = "boolean"`', "", models.BooleanColumn),
     ("`[queries.NAME]`", "", models.QueryStanza),
 )
@@ -111,7 +112,9 @@ def _sql() -> Iterator[str]:
         "- Dates and timestamps are compared with each other and with values written out (`day >= '2013-06-01'`, `DATE '2013-06-01'`, "
         "`TIMESTAMP '2013-06-01 12:00:00'`); a date less a date is a number of days.",
         "- `WHERE` takes a condition on rows.",
-        f"- `GROUP BY` names columns: categories, booleans, and integers and dates of fewer than {GROUPABLE_VALUES:,} values. Every combination of "
+        "- `GROUP BY` may name one column of `type = \"text\"`, of which no values are declared, in a query over one table with `privacy` (gaussian or joint), `COUNT(*)` and sums and what is made of them: the answer has those groups that have rows enough by a count "
+        "with noise, in the order of their texts; no others are opened, nor how many there are.",
+        f"- Else `GROUP BY` names columns: categories, booleans, and integers and dates of fewer than {GROUPABLE_VALUES:,} values. Every combination of "
         "declared values is in the answer, in declared order, `false` before `true`; a nullable key adds a NULL group, last. "
         f"An answer has at most {sql.CELLS:,} cells.",
         "- `JOIN table USING (key)` joins a shared table with one that has `owner` and `key`, on all of its key. Each "

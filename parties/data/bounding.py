@@ -18,13 +18,13 @@ bits that the engine adds them in before 2^64 rows, and wider integers are added
 `max_rows` rows can give are clamped to that, as Python integers, which moves no two answers further apart.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import duckdb
 from sqlglot import exp
 
-from mpc.algebra import Array
 from parties.data.encode import Encoded, code, declared_values, with_raw
 from parties.data.place import TableSource
 from parties.data.render import all_of, cast, column, integer, is_narrow, render, text
@@ -55,28 +55,27 @@ def aggregate_bounded(
     task: HomeTask,
     encoded: Mapping[str, Encoded],
     source: TableSource,
-    vector: Array,
-) -> None:
-    """Fills in the totals of `task`, which has a unit; `encoded` are the columns of the `clamping` table."""
+) -> Iterator[tuple[Any, list[int]]]:
+    """The totals of `task`, which has a unit, in each cell that has rows: its number, or the text that it is of. `encoded` are the columns of the `clamping` table."""
     assert task.unit is not None
     added = [_added(measure) for measure in task.measures]
     values = {f"#value{number}": part for number, part in enumerate(part for parts in added for part in parts)}
     rows = _in_cells(task, task.unit, encoded, values)
     if task.unit.key is not None:
         rows = _taken(rows, task.unit, task, list(values))
-    totals = [exp.Count(this=exp.Star()), *(exp.Sum(this=column(name)) for name in values)]
-    query = _select([column(_CELL), *totals], rows).group_by(column(_CELL), copy=False)
+    counted = [exp.Count(this=exp.Star()), *(exp.Sum(this=column(name)) for name in values)]
+    query = _select([column(_CELL), *counted], rows).group_by(column(_CELL), copy=False)
+    if task.text is not None:
+        query = query.limit(task.cells + 1, copy=False)  # with more it is refused
 
     for cell, count, *sums in run(connection, source, query).fetchall():
         parts = iter(sums)
-        for index, (measure, own) in enumerate(zip(task.measures, added, strict=True)):
-            total = _whole([next(parts) for _ in own]) if own else count
-            largest = task.largest(measure)
-            vector[index * task.cells + cell] = max(-largest, min(largest, total))
+        totals = (_whole([next(parts) for _ in own]) if own else count for own in added)
+        yield cell, [max(-largest, min(largest, total)) for total, largest in zip(totals, map(task.largest, task.measures), strict=True)]
 
 
 def _is_number(kind: str) -> bool:
-    return kind not in ("category", "boolean")
+    return kind not in ("category", "boolean", "text")
 
 
 def _in_cells(task: HomeTask, unit: Unit, encoded: Mapping[str, Encoded], added: Mapping[str, exp.Expression]) -> exp.Select:
@@ -163,7 +162,9 @@ def _is_fit(items: Iterable[Encoded]) -> exp.Expression:
 
 
 def _cell(keys: Sequence[Key]) -> exp.Expression:
-    """The number of the cell, NULL for nowhere."""
+    """The number of the cell, or the text that it is of, NULL for nowhere."""
+    if keys and keys[0].text is not None:
+        return render(keys[0].expression)
     cell = integer(0)
     for key in keys:
         cell = exp.Add(this=exp.Mul(this=exp.Paren(this=cell), expression=integer(key.size)), expression=_number(key))

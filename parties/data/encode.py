@@ -6,7 +6,7 @@
 | float | DOUBLE, FLOAT, and what an integer is taken from | the nearest multiple of the step, half to even, * 10^scale |
 | date | DATE | days since 1970 |
 | timestamp | TIMESTAMP of any precision, without a zone | microseconds since 1970 |
-| category | VARCHAR, ENUM | its text |
+| category, text | VARCHAR, ENUM | its text |
 | boolean | BOOLEAN | BOOLEAN |
 
 A CSV file has text alone, which is read by the declared type: numbers in plain digits (floats with an exponent, too),
@@ -104,7 +104,9 @@ def encode(declared: Column, type_: DuckDBPyType, is_text: bool) -> Encoded:
     """`is_text`: text stands for values of any type. WrongType where the types do not fit."""
     source = column(declared.name)
     is_text = is_text and type_.id == "varchar"
-    if declared.kind == "category":
+    if declared.kind == "text":
+        encoded = _text(declared, source, type_)
+    elif declared.kind == "category":
         encoded = _category(declared, source, type_)
     elif declared.kind == "boolean":
         encoded = _boolean(declared, source, type_, is_text)
@@ -114,9 +116,12 @@ def encode(declared: Column, type_: DuckDBPyType, is_text: bool) -> Encoded:
 
 
 def smallest_and_largest(encoded: Encoded) -> tuple[exp.Expression, exp.Expression] | None:
-    """Aggregates that together say whether all values of a number are right (see `lies_within`); None where only a
+    """Aggregates that together say whether all values of a number, or lengths of a text, are right (see `lies_within`); None where only a
     look at each value does. The engine often knows them without reading a row."""
     declared, type_ = encoded.declared, encoded.type
+    if declared.kind == "text":
+        length = _function("strlen", encoded.value)
+        return exp.Min(this=length), exp.Max(this=length.copy())
     is_number = type_.id in (*_NARROW_INTEGERS, *_WIDE_INTEGERS, "decimal")
     match declared.kind:
         case "integer" | "decimal":
@@ -138,6 +143,8 @@ def smallest_and_largest(encoded: Encoded) -> tuple[exp.Expression, exp.Expressi
 def lies_within(declared: Column, smallest: Extreme, largest: Extreme) -> bool:
     if smallest is None or largest is None:
         return True  # no value at all
+    if declared.kind == "text":
+        return isinstance(largest, int) and largest <= declared.length
     return declared.lower <= _scaled(declared, smallest) and _scaled(declared, largest) <= declared.upper
 
 
@@ -193,6 +200,15 @@ def _category(declared: Column, source: exp.Expression, type_: DuckDBPyType) -> 
     if declared.outside == "drop":
         return Encoded(declared, type_, value, tuple, outside=undeclared())
     return Encoded(declared, type_, value, lambda: (Problem("is not a declared value", undeclared()),))
+
+
+def _text(declared: Column, source: exp.Expression, type_: DuckDBPyType) -> Encoded:
+    if type_.id not in ("varchar", "enum"):
+        raise WrongType
+    value = source if type_.id == "varchar" else cast(source, "VARCHAR")
+    is_long = exp.GT(this=_function("strlen", value), expression=integer(declared.length))
+    problem = Problem(f"is longer than {declared.length} bytes", _present(source, is_long))
+    return Encoded(declared, type_, value, lambda: (problem,))
 
 
 def _boolean(declared: Column, source: exp.Expression, type_: DuckDBPyType, is_text: bool) -> Encoded:

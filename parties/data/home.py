@@ -19,6 +19,7 @@ from parties.data.source import Columns, Working, no_unit, opened, run, stamp
 from protocols.expression import Node, Reference, magnitude
 from protocols.planning.search import Ranks
 from protocols.planning.task import Adjustment, HomeTask, Key
+from protocols.planning.undeclared import coded
 from protocols.statistics.base import Measure
 from protocols.tables import Table
 
@@ -32,6 +33,7 @@ _TAKEN = {
     "timestamp": "TIMESTAMP without a time zone",
     "category": "VARCHAR",
     "boolean": "BOOLEAN",
+    "text": "VARCHAR",
 }
 
 
@@ -45,6 +47,8 @@ def compute(
     with opened(source, table, working) as (connection, file, columns):
         is_narrow_task = all(is_narrow(task.largest(measure)) for measure in task.measures)
         vector = np.zeros(task.size, dtype=np.int64 if is_narrow_task else object)
+        if task.text is not None:
+            vector[:] = coded(task.text, {}, len(task.measures))
         found: list[Ranks] = []
         if not columns:
             if ranks is not None:
@@ -57,7 +61,14 @@ def compute(
             _aggregate(connection, task, encoded, file, vector)
             found = [ranks_ for node in task.ordered for ranks_ in _ranks(connection, task, encoded, file, node)]
         else:
-            aggregate_bounded(connection, task, _encode(clamping(table), columns, file), file, vector)
+            by_cell = dict(aggregate_bounded(connection, task, _encode(clamping(table), columns, file), file))
+            if len(by_cell) > task.cells:
+                raise DataError(_too_many(task, file))
+            if task.text is not None:
+                vector[:] = coded(task.text, by_cell, len(task.measures))
+            else:
+                for cell, totals in by_cell.items():
+                    vector.reshape(-1, task.cells)[:, cell] = totals
         if stamp(file) != before or not _in_range(task, vector) or any(x.count > task.table.max_rows for x in found):
             raise DataError(f"{file.place}: changed while it was read: run the query again")
         if ranks is not None:
@@ -153,6 +164,14 @@ def _counting(task: HomeTask, items: Sequence[Encoded], beside: Sequence[exp.Exp
     return exp.select(*beside, "*").from_(rows).where(all_of([render(node) for node in task.where])).subquery("kept")
 
 
+def _too_many(task: HomeTask, source: TableSource) -> str:
+    (key,) = task.keys
+    return (
+        f"{source.place}: column {key.expression} has more than the {task.cells:,} different values that the spec takes of a company: join rare ones "
+        f"in this company's own view (`sql` in node.toml), or agree on more `keys` of tables.{task.table.name}.columns.{key.expression}"
+    )
+
+
 def _ranks(
     connection: duckdb.DuckDBPyConnection, task: HomeTask, encoded: Mapping[str, Encoded], source: TableSource, node: Node
 ) -> list[Ranks]:
@@ -227,4 +246,4 @@ def _in_range(task: HomeTask, vector: Array) -> bool:
         abs(int(value)) <= task.largest(measure)
         for measure, part in zip(task.measures, cells, strict=True)
         for value in (part.min(), part.max())
-    ) and all(int(count) <= task.table.max_rows for count in vector[cells.size :])
+    ) and all(int(count) <= task.table.max_rows for count in vector[task.size - len(task.adjustments) :])

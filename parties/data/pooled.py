@@ -77,7 +77,7 @@ def _difference(value: Value, exact: PooledValue) -> float:
 
 def _stored_type(column: Column) -> str:
     number = integer_type(max(abs(column.lower), abs(column.upper)))
-    return {"category": "VARCHAR", "boolean": "BOOLEAN"}.get(column.kind, number)
+    return {"category": "VARCHAR", "text": "VARCHAR", "boolean": "BOOLEAN"}.get(column.kind, number)
 
 
 def _encoded(column: Column) -> exp.Expression:

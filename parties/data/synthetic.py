@@ -81,6 +81,9 @@ def _value(column: Column, drawn: exp.Expression) -> exp.Expression:
         place = cast(exp.Add(this=drawn, expression=integer(1)), "BIGINT")
         listed = exp.Array(expressions=[text(value) for value in column.values])
         return exp.Anonymous(this="list_extract", expressions=[listed, place])
+    if column.kind == "text":
+        name = exp.Anonymous(this="format", expressions=[text(f"{column.name} {{}}"), cast(drawn, "BIGINT")])
+        return exp.Anonymous(this="left", expressions=[name, integer(column.length)])
     if column.kind == "boolean":
         return exp.EQ(this=drawn, expression=integer(1))
     steps = exp.Mul(this=exp.Paren(this=drawn), expression=integer(column.step if column.kind == "float" else 1, "HUGEINT"))

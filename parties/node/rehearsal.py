@@ -135,6 +135,8 @@ def _plans(planned: Plan, epsilons: Sequence[Fraction], delta: Fraction | None) 
     """By epsilon; which of them is the query's own; and at what delta. ComityError."""
     query, table = planned.query, planned.tasks[0].table
     privacy = query.privacy
+    if planned.undeclared is not None:
+        raise ComityError(f"queries.{query.name}: groups of {planned.undeclared.column.name}, which nobody declared, are not rehearsed: `comity explain` shows the expected errors")
     for output in query.select:
         if isinstance(output, StatisticOutput) and isinstance(output.statistic, Quantile):
             raise ComityError(f"queries.{query.name}: {output.function} is not rehearsed: `comity explain` shows its expected error")

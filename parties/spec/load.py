@@ -29,6 +29,7 @@ from parties.spec.models import (
     QueryStanza,
     SpecFile,
     TableStanza,
+    TextColumn,
     TimestampColumn,
 )
 from parties.spec.problems import Problem, SpecError, explain_validation, nearest
@@ -219,7 +220,7 @@ class _Checker:
         for column in stanza.key or ():
             if column not in stanza.columns:
                 self.say(f"{place}.key", f"there is no column {column}: {nearest(column, stanza.columns)}")
-            elif isinstance(stanza.columns[column], DecimalColumn | FloatColumn | TimestampColumn):
+            elif isinstance(stanza.columns[column], DecimalColumn | FloatColumn | TextColumn | TimestampColumn):
                 self.say(f"{place}.key", f"{column} is a {stanza.columns[column].type}: {JOINABLE}")
             elif columns[column].outside == "clamp":
                 self.say(f"{place}.key", f"{column} is clamped, so that keys would become alike: refuse or drop other values")
@@ -244,6 +245,9 @@ class _Checker:
                 self.say(f"{place}.values", "names one twice")
             last, values = len(stanza.values) - 1, tuple(stanza.values)
             return Column(name, "category", 0, last, values=values, nullable=stanza.nullable, outside=stanza.outside)
+        if isinstance(stanza, TextColumn):
+            size = 1 << (stanza.keys - 1).bit_length()
+            return Column(name, "text", 0, size - 1, nullable=stanza.nullable, length=stanza.length)
         if isinstance(stanza, BooleanColumn):
             return Column(name, "boolean", 0, 1, nullable=stanza.nullable)
         scale, step, unit = 0, 1, ""

@@ -170,12 +170,20 @@ class CategoryColumn(_Column):
     ] = "refuse"
 
 
+class TextColumn(_Column):
+    type: Annotated[Literal["text"], Field(description="a text of which no values are declared: only for GROUP BY, in a query with `privacy`, whose answer lists the groups that have rows enough")]
+    keys: Annotated[
+        int, Field(ge=1, le=4096, description="so many different values each company may have in the rows that count, or some more, up to a power of two; a node with more refuses")
+    ] = 256
+    length: Annotated[int, Field(ge=1, le=128, description="so many bytes of UTF-8 a value may have; a longer one does not count")] = 48
+
+
 class BooleanColumn(_Column):
     type: Annotated[Literal["boolean"], Field(description="true or false")]
 
 
 AnyColumn = Annotated[
-    IntegerColumn | DecimalColumn | FloatColumn | CategoryColumn | BooleanColumn | DateColumn | TimestampColumn,
+    IntegerColumn | DecimalColumn | FloatColumn | CategoryColumn | TextColumn | BooleanColumn | DateColumn | TimestampColumn,
     Field(discriminator="type"),
 ]
 

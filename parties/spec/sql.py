@@ -363,8 +363,8 @@ class _Reader:
             key = self.key(item)
             kind = key.column.kind
             if kind in ("decimal", "float", "timestamp"):
-                self.fail(item, f"{key} is a {kind}: group by an integer, a date, a category or a boolean")
-            if not key.column.is_groupable:
+                self.fail(item, f"{key} is a {kind}: group by an integer, a date, a category, a boolean or a text")
+            if not key.column.is_groupable and kind != "text":
                 a = "a date" if kind == "date" else "an integer"
                 many = f"{key} has {key.column.size:,} values, and {a} as a group key fewer than {GROUPABLE_VALUES:,}"
                 self.fail(item, f"{many}: narrow its bounds")
@@ -595,7 +595,10 @@ class _Reader:
             self.only(node, "this")
             return self.row(node.this)
         if isinstance(node, exp.Column):
-            return self.column(node)
+            column = self.column(node)
+            if column.column.kind == "text":
+                self.fail(node, f"{column} is a text of which no values are declared: that is for GROUP BY alone")
+            return column
         if isinstance(node, exp.Literal):
             return Text(node.name) if node.is_string else self.number(node, 1)
         if isinstance(node, exp.Boolean):

@@ -11,14 +11,13 @@ from protocols.gadgets.decompose import decompose, decompose_cost
 from protocols.gadgets.multiply import multiply, multiply_cost
 
 
-def compact(ctx: Context, keep: BitShare, rows: Share) -> Share:
-    """The `rows`, (columns, n), for which `keep`, (n,), is 1, then rows of zeros. n is a power of two. Discloses nothing.
+def compact(ctx: Context, kept: Share, rows: Share) -> Share:
+    """The `rows`, (columns, n), for which `kept`, (n,), is the number 1, and not 0; then rows of zeros. n is a power of two. Discloses nothing.
 
-    How far a row has to go is how many before it are not kept: its bits, lowest first, say in which of log2(n) steps it moves by 1, 2, 4 ... rows. Rows that are kept never meet. Rounds: those of `as_numbers`, of `decompose` and
-    `as_numbers` again, two multiplications, and one for each step, in which the columns and the bits that are left are multiplied."""
+    How far a row has to go is how many before it are not kept: its bits, lowest first, say in which of log2(n) steps it moves by 1, 2, 4 ... rows. Rows that are kept never meet. Rounds: those of `decompose` and of `as_numbers`,
+    a multiplication, and one for each step, in which the columns and the bits that are left are multiplied."""
     columns, count = rows.shape
     steps = count.bit_length() - 1
-    kept = as_numbers(ctx, keep)
     if not steps:
         return multiply(ctx, _repeated(kept, columns), rows.reshape(-1)).reshape(columns, 1)
     before = kept
@@ -39,7 +38,7 @@ def compact(ctx: Context, keep: BitShare, rows: Share) -> Share:
 def compact_cost(scheme: Scheme, me: PartyId, source: Costed | None, columns: int, count: int) -> Cost:
     """What one `compact` costs party `me`."""
     steps = count.bit_length() - 1
-    cost = as_numbers_cost(scheme, me, source, count)
+    cost = Cost()
     if steps:
         cost += decompose_cost(scheme, me, source, count) + as_numbers_cost(scheme, me, source, steps * 64 * words_of(count))
     cost += multiply_cost(scheme, me, source, (steps + columns) * count)

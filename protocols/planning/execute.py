@@ -1,6 +1,6 @@
 """Runs a plan on a context, and makes the answer of what it opened."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -20,12 +20,15 @@ from protocols.planning.randomised_response import DIGITS
 from protocols.planning.rules import Gate, NoisyGate, released
 from protocols.planning.search import Ranks, find
 from protocols.planning.task import plain
+from protocols.planning.undeclared import Undeclared, text_of
+from protocols.planning.undeclared import find as find_groups
 from protocols.statistics import frequent, histogram
 from protocols.statistics.across import Across, figures_of, opened_to, secure
 from protocols.statistics.base import Estimate, Noisy, PrivateStatistic, Value, decimal, half_ulp
 from protocols.statistics.quantile import Quantile, Tree, fit, levels, rank_variances, read
 from protocols.statistics.ratio import Ratio
 from protocols.statistics.ratio import secure as divided
+from protocols.tables import KeyValue
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def draw_noise(plan: Plan, me: str, stream: Stream) -> Array | None:
 
 def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None) -> Array | None:
     """The integers that this party shares in `execute`; None where it shares nothing. `home[k]` is this company's vector for
-    task k, None where it holds no such table. Of a single table the noise is in the totals themselves; in a join, and what is added in descents, it comes
+    task k, None where it holds no such table. Of a single table the noise is in the totals themselves; in a join, where groups are found, and what is added in descents, it comes
     after them. By randomised response none is shared without it. The counts of a tree's leaves are added up to those of its upper
     levels here."""
     vectors = [vector for vector in home if vector is not None]
@@ -70,9 +73,9 @@ def inputs(plan: Plan, home: Sequence[Array | None], noise: Array | None = None)
         if noise is None:
             raise ValueError("exact counts, which randomised response is to replace, are not shared: draw_noise comes first")
         vectors = [plan.response.randomise(vectors[0], noise)]
-    elif noise is not None and plan.products:
+    elif noise is not None and (plan.products or plan.undeclared is not None):
         vectors.append(noise)
-    elif (noise is not None or plan.joint) and vectors and not plan.products:
+    elif (noise is not None or plan.joint) and vectors and not plan.products and plan.undeclared is None:
         total, factors = vectors[0].astype(object), _by_value(plan)
         total[: factors.size] *= factors
         if noise is not None:
@@ -106,6 +109,8 @@ def execute(
     if plan.across:
         return _compared(ctx, plan, dict(zip(plan.shapes, shares, strict=True)), phase)
     by_party = dict(zip(plan.shapes, shares, strict=True))
+    if plan.undeclared is not None:
+        return _found(ctx, plan, plan.undeclared, by_party, phase, seed)
     totals, adjusted, noise = _totals(plan, by_party)
     phase("compute")
     joined: Share | None = None
@@ -132,10 +137,7 @@ def execute(
             told = reveal(ctx, bits, to=plan.receivers)
             passed = None if told is None else told.tolist()
     if plan.joint:
-        if seed is None:
-            raise ValueError("joint noise takes a seed of each party's own: without it nothing is opened")
-        drawn = gaussian(ctx, plan.joint, Stream(seed))
-        noise = drawn
+        noise = _drawn(ctx, plan, seed)
     if noise is not None:
         of_descents = plan.cells * sum(descent.levels for descent in plan.descents)
         of_totals = noise[: noise.size - of_descents]
@@ -159,6 +161,26 @@ def execute(
     totals_of = (part.reshape(plan.cells, -1)[places] for part in np.split(cells, np.cumsum(plan.sizes, dtype=np.int64))[:-1])
     found = [*found, parts.tolist()] if found is not None else []
     return [*(total.reshape(-1).tolist() for total in totals_of), *([count] for count in counts.tolist()), *found]
+
+
+def _drawn(ctx: Context, plan: Plan, seed: bytes | None) -> Share:
+    """Joint noise."""
+    if seed is None:
+        raise ValueError("joint noise takes a seed of each party's own: without it nothing is opened")
+    return gaussian(ctx, plan.joint, Stream(seed))
+
+
+def _found(
+    ctx: Context, plan: Plan, undeclared: Undeclared, shares: dict[int, Share], phase: Callable[[str], None], seed: bytes | None
+) -> list[list[int]] | None:
+    """The totals of groups that the companies find, and the words of their texts, place by place."""
+    phase("compute")
+    size = plan.tasks[0].size
+    noise = _drawn(ctx, plan, seed) if plan.joint else reduce(add, (shares[party][size:] for party in plan.holders))
+    found = find_groups(ctx, undeclared, [shares[party][:size] for party in plan.holders], noise)
+    phase("open")
+    values = reveal(ctx, found, to=plan.receivers)
+    return None if values is None or ctx.me not in plan.receivers else values.reshape(-1, plan.cells).tolist()
 
 
 def _gated(ctx: Context, plan: Plan, gate: Gate, shares: dict[int, Share], joined: Share | None, totals: Share) -> Share:
@@ -239,7 +261,7 @@ def _totals(plan: Plan, shares: dict[int, Share]) -> tuple[list[Share], Share, S
         total, cells = reduce(add, parts), size - len(task.adjustments)
         totals.append(total[:cells])
         adjusted.append(total[cells:])
-    noise = [shares[party][start[party] :] for party in map(plan.party, plan.adding)] if plan.products or plan.descents else []
+    noise = [shares[party][start[party] :] for party in map(plan.party, plan.adding)] if plan.is_apart else []
     return totals, concatenate(adjusted), reduce(add, noise) if noise else None
 
 
@@ -271,20 +293,19 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
         return Answer(
             histogram.COLUMNS, bins, (bound, bound, _rounded(plan)), tuple((None, None, None if cell in withheld else count.deviation) for cell, count in enumerate(counts)) if noisy else ()
         )
-    select = plan.query.select
+    select, groups = plan.query.select, _groups(plan, opened)
     keys = [key.expression for key in plan.keys]
     uses = iter(plan.uses)
     fitted = _from_tree(plan, plan.tree, opened) if plan.tree is not None else {}
     made_of = [(keys.index(output.key),) if isinstance(output, KeyOutput) else next(uses) for output in select]
     rows: list[tuple[Value, ...]] = []
     errors: list[tuple[float | None, ...]] = []
-    for cell, codes in enumerate(group_cells(plan)):
+    for cell, values_of_keys in groups:
         row: list[Value] = []
         row_errors: list[float | None] = []
         for output, places in zip(select, made_of, strict=True):
             if isinstance(output, KeyOutput):
-                code = codes[places[0]]
-                row.append(output.key.column.value(code) if code < output.key.column.size else None)
+                row.append(values_of_keys[places[0]])
                 row_errors.append(None)
             elif cell in withheld:
                 row.append(None)
@@ -321,6 +342,18 @@ def answer(plan: Plan, opened: Sequence[Sequence[int]]) -> Answer:
         tuple(_error_bound(plan, output, places) for output, places in zip(select, made_of, strict=True)),
         tuple(errors) if plan.noise else (),
     )
+
+
+def _groups(plan: Plan, opened: Sequence[Sequence[int]]) -> Iterator[tuple[int, tuple[KeyValue, ...]]]:
+    """The cells of the answer, and the values of their keys: in declared order, or of groups that were found in that of their texts."""
+    if plan.undeclared is not None:
+        words = opened[len(plan.totals) : len(plan.opened)]
+        texts = ((text_of(of), cell) for cell, of in enumerate(zip(*words, strict=True)))
+        yield from ((cell, (text,)) for text, cell in sorted((text, cell) for text, cell in texts if text is not None))
+        return
+    columns = [key.column for key in plan.query.group_by]
+    for cell, codes in enumerate(group_cells(plan)):
+        yield cell, tuple(column.value(code) if code < column.size else None for column, code in zip(columns, codes, strict=True))
 
 
 def withheld_cells(plan: Plan, opened: Sequence[Sequence[int]]) -> set[int]:

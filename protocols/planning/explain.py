@@ -13,12 +13,13 @@ from protocols.planning.privacy import Noise
 from protocols.planning.query import StatisticOutput
 from protocols.planning.randomised_response import WORDS
 from protocols.planning.rules import Gate
+from protocols.planning.undeclared import UNLIKELY
 from protocols.statistics import histogram
 from protocols.statistics.across import Across, figures_of, pairs
 from protocols.statistics.base import Noisy, PrivateStatistic
 from protocols.statistics.frequent import compared as comparisons
 from protocols.statistics.quantile import FANOUT, Quantile, Tree, rank_variances
-from protocols.tables import Table
+from protocols.tables import Table, Unit
 
 REPORTED_DELTA = 1e-6
 """Where the spec gives rho alone."""
@@ -129,7 +130,17 @@ def guarantee(plan: Plan) -> list[str]:
         + f" ({privacy.micro_rho / 1e6:g}-zCDP is charged): whether one {table.unit.key or 'row'} {change}, every answer is at most "
         f"e^epsilon = {math.exp(min(size, 700)):.4g} times as likely" + ("" if is_pure else ", but for a chance of delta"),
         *how,
+        *_of_values(plan, table.unit),
     ]
+
+
+def _of_values(plan: Plan, unit: Unit) -> Iterator[str]:
+    """What is promised of values that are not declared."""
+    if plan.undeclared is not None:
+        yield (
+            f"a value of {plan.undeclared.column.name} is only opened with {plan.undeclared}: one that a single {unit.key or 'row'} brings, with probability 2^-{UNLIKELY} at most, which is added to delta"
+        )
+        yield f"not protected: that a company has more than {plan.undeclared.column.size:,} values of it, for then it refuses"
 
 
 def expected_errors(plan: Plan) -> list[tuple[str, str, str, str, str]]:
@@ -289,6 +300,11 @@ def steps(plan: Plan) -> list[str]:
     if plan.places:
         among = sum(comparisons(x.column.size, wanted, plan.cells) for x, wanted in plan.counted.items())
         listed.append(f"rank: {' and '.join(map(str, plan.counted))} by how often values occur, by {among:,} comparisons on shares, with {_how(plan)}; none is opened")
+    if plan.undeclared is not None:
+        listed.append(
+            f"find groups: of up to {plan.undeclared.column.size:,} values of {plan.undeclared.column.name} at each of {plan.undeclared.companies} companies, sorted, merged and added up on shares, those that have {plan.undeclared}, "
+            f"by {plan.undeclared.compared:,} comparisons, with {_how(plan)}; the others become zeros"
+        )
     if plan.descents:
         listed.append(
             f"find: {' and '.join(map(str, plan.descents))}, by halving the bounds {max(descent.levels for descent in plan.descents)} times; which half, is decided on shares by counts with noise, in "

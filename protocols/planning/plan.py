@@ -41,6 +41,7 @@ from protocols.planning.randomised_response import RandomisedResponse, plan_resp
 from protocols.planning.rules import COALITIONS, Gate, NoisyGate, Rules
 from protocols.planning.search import Search, search_of
 from protocols.planning.task import Adjustment, HomeTask, Key, index_of, plain
+from protocols.planning.undeclared import NONE, Undeclared, Word, find_cost, threshold
 from protocols.statistics import BY_NAME
 from protocols.statistics.across import FEWEST as FEWEST_COMPANIES
 from protocols.statistics.across import NAMES as ACROSS
@@ -64,6 +65,10 @@ HOME_LIMIT = 1 << 126
 
 RELEASED = Measure("released", None)
 """Whether a cell is released."""
+_ONLY_MINIMUM = (
+    "of the release rules only minimum_group goes with privacy, of the count of all companies with its noise: the others are about single "
+    "companies' own counts, which no noise covers"
+)
 LARGEST_COMPARED = 1 << 21
 """Pairs of figures, or of numbers and the least that they may be."""
 LEAST_KEPT = 1 << 24
@@ -108,14 +113,15 @@ class Plan:
     not opened. Ratios are divided on shares, of totals that are not opened, and come after those that are. Where it asks how companies stand
     among one another, all of `opened` say so. The most frequent values come after the ratios; for each argument of theirs there is a task, after the first, that counts the
     rows by its values. With release rules `gate` has them, and the
-    last of `opened` is whether a cell is released."""
+    last of `opened` is whether a cell is released. Of a key without declared values `undeclared` says how its groups are found: their cells are places, the first of
+    which are taken, and the words of its texts come after the totals."""
 
     query: Query
     security: Security
     scheme: Scheme
     keys: tuple[Key, ...]
     tasks: tuple[HomeTask, ...]
-    opened: tuple[Measure | Ratio | Place | Across | Descent, ...]
+    opened: tuple[Measure | Ratio | Place | Across | Descent | Word, ...]
     uses: tuple[tuple[int, ...], ...]
     products: tuple[tuple[int, int], ...]
     ranges: tuple[tuple[str, int], ...]
@@ -123,6 +129,7 @@ class Plan:
     tree: Tree | None = None
     gate: Gate | NoisyGate | None = None
     search: Search | None = None
+    undeclared: Undeclared | None = None
 
     @property
     def response(self) -> RandomisedResponse | None:
@@ -131,8 +138,8 @@ class Plan:
 
     @property
     def cells(self) -> int:
-        """Cells of the answer."""
-        return prod(key.size for key in self.keys)
+        """Cells of the answer: of groups that are found as many as there is room for."""
+        return self.undeclared.places if self.undeclared is not None else prod(key.size for key in self.keys)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -216,7 +223,12 @@ class Plan:
     @property
     def is_once(self) -> bool:
         """Whether asking again for what may have been opened is another release: where noise is shared apart from what it is added to, which could be another thing the second time."""
-        return bool(self.products or self.descents)
+        return self.is_apart
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether noise is shared beside the totals, and added to what is made of them on shares."""
+        return bool(self.products or self.descents or self.undeclared is not None)
 
     @property
     def counted(self) -> dict[Reference, int]:
@@ -252,7 +264,7 @@ class Plan:
         """The source of triples that the query uses, if any. Comparisons take more than resharing can give, but not of replicated shares."""
         if isinstance(self.scheme, Replicated):
             return None
-        if self.across or self.ratios or self.places or self.descents or self.joint or self.gate is not None or self.search is not None:
+        if self.across or self.ratios or self.places or self.descents or self.joint or self.gate is not None or self.search is not None or self.undeclared is not None:
             return self.security.triples or "ot"
         return self.security.triples if self.products else None
 
@@ -306,7 +318,7 @@ class Plan:
                 widths[party] += len(self.indices) * self.cells
                 if self.gate is not None:
                     widths[party] += self.gate.extra * self.cells
-        apart = len(self.noise) if self.products else sum(descent.levels for descent in self.descents)
+        apart = sum(descent.levels for descent in self.descents) if self.descents else len(self.noise) * self.is_apart
         for party in map(self.party, self.adding):
             widths[party] = widths.get(party, 0) + apart * self.cells
         return {party: (widths[party],) for party in sorted(widths)}
@@ -342,6 +354,8 @@ class Plan:
             cost += places_cost(self.scheme, me, source, self.counted, self.cells)
         if self.descents:
             cost += descend_cost(self.scheme, me, source, self.descents, self.cells)
+        if self.undeclared is not None:
+            cost += find_cost(self.scheme, me, source, self.undeclared)
         if self.gate is not None:
             searched = len(self.search.counts) if self.search is not None else 0
             cost += self.gate.cost(self.scheme, me, source, self.cells, (len(self.opened) - 1 + searched) * self.cells)
@@ -364,11 +378,15 @@ class Plan:
             suffix += ", with noise" if self.response is None else ", as reported by randomised response"
         if self.gate is not None:
             suffix += f", where the cell has {self.gate}"
+        if self.undeclared is not None:
+            suffix += f", where it has {self.undeclared}"
         if self.tree is not None:
             what = "the number of rows in each of {} intervals of " + f"{self.tree.argument}{suffix}"
             levels = zip(self.tree.sizes, self.sizes, strict=True)
             return tuple(Disclosure(what.format(f"{nodes:,}"), cells, receivers) for nodes, cells in levels)
-        listed = [Disclosure(f"{opened}{suffix if opened != RELEASED else ungated}", self.cells, receivers) for opened in self.opened]
+        listed = [Disclosure(f"{opened}{suffix if opened != RELEASED else ungated}", self.cells, receivers) for opened in self.opened if not isinstance(opened, Word)]
+        if self.undeclared is not None:
+            listed.append(Disclosure(f"the texts of {self.undeclared.column.name} that have {self.undeclared}", self.undeclared.column.words * self.cells, receivers))
         if isinstance(self.gate, Gate):
             what = f"of a withheld cell, that it does not have {self.query.rules}: for who has many of its rows, how few the others have"
             listed.append(Disclosure(what, self.cells, receivers, implied=True))
@@ -505,7 +523,7 @@ class Plan:
         return hashlib.sha256(repr((
             "comity plan 1", self.query.name, self.security, self.scheme.name, self.scheme.algebra.name, self.keys, self.tasks,
             self.opened, self.uses, self.products, self.conditions, outputs, self.query.receivers, self.query.privacy, self.noise, self.tree,
-            self.search, self.gate,
+            self.search, self.gate, self.undeclared,
         )).encode()).hexdigest()  # fmt: skip
 
 
@@ -544,6 +562,7 @@ def _named(output: StatisticOutput) -> str:
 
 def plan_query(query: Query, security: Security) -> Plan:
     """The plan, or a PlanError that says which bound, table or setting to change."""
+    _check_text(query)
     known = never_null(query.tables, query.where)
     if any(isinstance(output.statistic, Across) for output in query.select if isinstance(output, StatisticOutput)):
         return _plan_across(query, security)
@@ -551,7 +570,7 @@ def plan_query(query: Query, security: Security) -> Plan:
     uses = []
     ratios, frequent = _ratios(query), _frequent(query)
     weights: dict[int, int | Fraction] = {}
-    keys = tuple(Key(reference, reference.nullable(known)) for reference in query.group_by)
+    keys = tuple(Key(reference, reference.nullable(known) and reference.column.kind != "text") for reference in query.group_by)
     groups = prod(key.size for key in keys)
     tree, wanted = _tree(query, groups, known), _wanted(query)
     descents = tuple(descent_of(*of, groups, len(wanted)) for of in wanted)
@@ -601,7 +620,8 @@ def plan_query(query: Query, security: Security) -> Plan:
     for task in tasks:
         _check_home(task)
     gate: Gate | NoisyGate | None = None
-    if query.rules:
+    undeclared = _undeclared(query, tasks[0], opened, noise)
+    if query.rules and undeclared is None:
         gate = _gate(query, security, tasks[0], measured, gated) if query.privacy is None else _noisy_gate(query, opened, noise, tree, known)
     ranges = _ranges(tasks, products, measured)
     exact = ranges[-len(measured) :] if products else ranges[: len(tasks[0].measures)]
@@ -614,7 +634,11 @@ def plan_query(query: Query, security: Security) -> Plan:
         ranges.append((what, search.factor * (rows + 1)))
     ranges += [(f"{ratio}, in dividing", ratio.range(tasks[0].largest, len(tasks[0].table.holders))) for ratio in ratios]
     places = list(dict.fromkeys(place for output in frequent for place in output.places))
-    all_opened: list[Measure | Ratio | Place | Across | Descent] = [*opened, *ratios, *places, *descents]
+    all_opened: list[Measure | Ratio | Place | Across | Descent | Word] = [*opened, *ratios, *places, *descents]
+    if undeclared is not None:
+        ranges += [(f"{opened[undeclared.count]} with noise, less what it must reach", dict(ranges)[f"{opened[undeclared.count]} with noise"] + undeclared.threshold)]
+        ranges += [(f"the hash of {undeclared.column.name}", NONE)]
+        all_opened += [Word(undeclared.column, number) for number in range(undeclared.column.words)]
     if isinstance(gate, Gate):
         companies = len(tasks[0].table.holders)
         ranges += gate.ranges([largest // companies for _, largest in exact])
@@ -629,7 +653,8 @@ def plan_query(query: Query, security: Security) -> Plan:
         for output, of in zip(outputs, uses, strict=True)
     ]
     plan = Plan(
-        query, security, scheme, keys, tasks, tuple(all_opened), tuple(uses), tuple(products), tuple(ranges), noise, tree, search=search, gate=gate
+        query, security, scheme, keys, tasks, tuple(all_opened), tuple(uses), tuple(products), tuple(ranges), noise, tree,
+        search=search, gate=gate, undeclared=undeclared,
     )
     if plan.join is not None and plan.conditions and max(plan.join.added, plan.tasks[1].cells) > LARGEST_REQUEST:
         used = dict.fromkeys(node for of in plan.conditions for node in of.walk() if isinstance(node, Reference))
@@ -716,16 +741,51 @@ def _gate(query: Query, security: Security, task: HomeTask, measures: Sequence[M
     return gate
 
 
+def _check_text(query: Query) -> None:
+    """PlanError where a key without declared values is not found as it could be."""
+    column = next((key.column for key in query.group_by if key.column.kind == "text"), None)
+    if column is None:
+        return
+    privacy, place = query.privacy, f"GROUP BY {column.name}, of which no values are declared,"
+    if len(query.group_by) > 1 or len(query.tables) > 1:
+        raise PlanError(f"{place} is of this column alone, and of one table: leave the others out, or declare the values")
+    if privacy is None or privacy.mechanism not in ("gaussian", "joint") or privacy.local:
+        raise PlanError(
+            f'{place} takes `privacy` with mechanism = "gaussian" or "joint", and not local: noise protects whether a value is there. Add it, or declare the values (type = "category")'
+        )
+    others = [output.function for output in query.select if isinstance(output, StatisticOutput) and not isinstance(output.statistic, PrivateStatistic)]
+    if others:
+        raise PlanError(f"{place} takes sums, counts and what is made of them, and {others[0]} is not: declare the values, or ask for it over all rows")
+    if query.rules != Rules(query.rules.minimum_group):
+        raise PlanError(_ONLY_MINIMUM)
+
+
+def _undeclared(query: Query, task: HomeTask, opened: Sequence[Measure], noise: Sequence[Noise | RandomisedResponse]) -> Undeclared | None:
+    """How groups without declared values are found, or a PlanError; None where all values are declared."""
+    column, rows = task.text, Measure("count", None)
+    if column is None:
+        return None
+    if rows not in opened:
+        raise PlanError(f"GROUP BY {column.name}, of which no values are declared, takes COUNT(*), by which they are found: select it as well")
+    added, counted = [each for each in noise if isinstance(each, Noise)], opened.index(rows)
+    assert task.unit is not None
+    least = threshold(task.unit, added[counted], query.rules.minimum_group)
+    found = Undeclared(column, len(task.table.holders), tuple(each.factor for each in added), counted, least)
+    if found.compared > LARGEST_COMPARED or found.multiplied > LARGEST_REQUEST:
+        raise PlanError(
+            f"it takes {found.compared:,} comparisons and {found.multiplied:,} products to find the values of {column.name}, and a query has at most {LARGEST_COMPARED:,} and {LARGEST_REQUEST:,}: "
+            f"lower keys or length of tables.{task.table.name}.columns.{column.name}"
+        )
+    return found
+
+
 def _noisy_gate(
     query: Query, opened: Sequence[Measure], noise: Sequence[Noise | RandomisedResponse], tree: Tree | None, known: frozenset[Node]
 ) -> NoisyGate:
     """The release rules of a query with noise, or a PlanError."""
     rules, kinds = query.rules, [added for added in noise if isinstance(added, Noise)]
     if rules != Rules(rules.minimum_group):
-        raise PlanError(
-            "of the release rules only minimum_group goes with privacy, of the count of all companies with its noise: the others are about single "
-            "companies' own counts, which no noise covers"
-        )
+        raise PlanError(_ONLY_MINIMUM)
     if tree is not None or len(kinds) < len(noise):
         names = " and ".join(NAMES) if tree is not None else "randomised response"
         raise PlanError(f"minimum_group is compared with the count of a group, and {names} {'have' if tree is not None else 'has'} none of its own: remove it")

@@ -20,6 +20,14 @@ class Key:
     def size(self) -> int:
         return self.expression.upper - self.expression.lower + 1 + self.has_null
 
+    @property
+    def text(self) -> Column | None:
+        """Its column, if no values of that are declared: the cells are those of the values that a company has, and NULL has none."""
+        match self.expression:
+            case Reference(column=Column(kind="text") as column):
+                return column
+        return None
+
 
 @dataclass(frozen=True)
 class Adjustment:
@@ -42,7 +50,7 @@ class HomeTask:
     """`measures`, each in every cell of `keys`, over the rows of `table` for which all of `where` hold.
 
     The answer is a vector of `size` integers: the cells of the first measure, then of the second ...; the last key runs
-    fastest; an empty cell is 0; then one for each of `adjustments`. Rows in which a key without `has_null` is NULL
+    fastest; an empty cell is 0; of a key without declared values the texts (see `undeclared.py`); then one for each of `adjustments`. Rows in which a key without `has_null` is NULL
     belong nowhere.
 
     With a `unit` (of a query with noise) nothing but the totals may depend on the rows, and no unit may move them by
@@ -96,7 +104,17 @@ class HomeTask:
 
     @property
     def size(self) -> int:
-        return len(self.measures) * self.cells + len(self.adjustments)
+        return len(self.measures) * self.cells + self.named + len(self.adjustments)
+
+    @property
+    def text(self) -> Column | None:
+        """That of the key of which no values are declared: then it is the only key."""
+        return self.keys[0].text if self.keys else None
+
+    @property
+    def named(self) -> int:
+        """So many numbers say whose the cells are, after the totals: the texts of a key that has no declared values, and their hashes."""
+        return (1 + self.text.words) * self.cells if self.text is not None else 0
 
     def largest(self, measure: Measure) -> int:
         """The largest magnitude that one company's total can have, proven from its bounds."""
