@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -117,6 +118,12 @@ def test_a_peer_opens_no_more_than_its_share_of_sessions(hostile: Hostile) -> No
 def test_one_proposal_again_and_again_counts_each_time(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
     held = threading.Event()
     monkeypatch.setattr(serve, "agree", lambda *_, **__: held.wait(30))  # what it began goes on although it is over
+
+    def slowly(*arguments: Any) -> stream.PeerStream:  # each greeting arrives while the one before is taken in
+        time.sleep(0.02)
+        return stream.PeerStream(*arguments)
+
+    monkeypatch.setattr(serve, "PeerStream", slowly)
     calls = [hostile.session(hostile.hello()) for _ in range(SESSIONS // 3)]
     assert eventually(lambda: len(hostile.node._opened_by) == SESSIONS // 3)
     assert len(calls) > len(hostile.node._attempts) == 1

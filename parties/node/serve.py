@@ -145,13 +145,13 @@ class ServingNode:
                 if attempt is not None:
                     terms = (hello.purpose, hello.name, hello.initiator, hello.algebra)
                     threading.Thread(target=self._follow, args=(attempt, *terms), daemon=True).start()
-        if refusal or attempt is None:
-            session = Session(member.me, self.config.deadline)
-            session.fail(SessionFailed(refusal, pb.Abort.REFUSED, member.me, refusal))
-            attempt = Attempt(hello.proposal, session)
-            log.warning("refused a session of %s: %s", peer, refusal)
-        stream = PeerStream(peer, attempt.session, hello)
-        attempt.add(stream)
+            if refusal or attempt is None:
+                session = Session(member.me, self.config.deadline)
+                session.fail(SessionFailed(refusal, pb.Abort.REFUSED, member.me, refusal))
+                attempt = Attempt(hello.proposal, session)
+                log.warning("refused a session of %s: %s", peer, refusal)
+            stream = PeerStream(peer, attempt.session, hello)
+            attempt.add(stream)  # under the lock: else a second stream of the peer's would take its place unnoticed
         return stream
 
     def _objection(self, member: Membership, hello: pb.Hello, *, is_known: bool) -> str:
