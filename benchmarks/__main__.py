@@ -35,7 +35,7 @@ def lines(groups: tuple[str, ...], runs: int, quick: bool, peers: Peers) -> Iter
 def bench(names: tuple[str, ...], format_: str, quick: bool, with_peers: bool, picture: Path | None) -> None:
     """Measure what Comity costs here: all of it, or NAMEs alone.
 
-    share, open, multiply, compare, truncate, dealer, sum: protocols, among threads and among processes over mutual TLS, beside plain numpy
+    exchange, share, open, multiply, dot, compare, truncate, histogram, moments, dealer, sum: protocols, among threads and among processes over mutual TLS, beside plain numpy
     and raw TLS sockets. ot: oblivious transfers; silent: what another way to make them would bring. noise, ledger: what privacy costs a company. rows, cells, companies, median, rules: whole queries, beside the same local queries. start: the command and a node.
     """
     peers = Peers(WORKS if with_peers else ())

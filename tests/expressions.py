@@ -24,7 +24,7 @@ from protocols.expression import (
     Text,
     Truth,
 )
-from protocols.planning.plan import HOME_LIMIT, _reaches
+from protocols.planning.ranges import HOME_LIMIT, reaches
 
 Encoded = int | str | bool | None
 Row = Mapping[str, Encoded]
@@ -118,7 +118,7 @@ def bin_number(node, x):
 
 def fits(node: Node) -> bool:
     """Whether a plan allows it, and a sum of ten of it."""
-    return _reaches(node) < HOME_LIMIT // 10
+    return reaches(node) < HOME_LIMIT // 10
 
 
 def numbers(references: Sequence[Reference], depth: int = 3):

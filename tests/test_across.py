@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from mpc.simulate import simulate
 from parties.spec.sql import SqlProblem, parse_query
+from protocols.planning.disclosures import disclosures
 from protocols.planning.execute import answer, execute, inputs, prepare
 from protocols.planning.explain import at_home, said_by_statistics, steps
-from protocols.planning.plan import Security, plan_query
+from protocols.planning.plan import Security
+from protocols.planning.planner import plan_query
 from protocols.planning.privacy import Privacy
 from protocols.planning.query import PlanError, StatisticOutput
 from protocols.statistics import across
@@ -234,7 +236,7 @@ def test_privacy_is_refused():
 
 def test_what_is_said_of_it():
     plan = planned("SELECT RANK_OF_MINE(SUM(x)) AS r, QUARTILES_ACROSS(SUM(x)) AS q FROM t", 9, colluding=2)
-    said = [(item.what, item.implied) for item in plan.disclosures]
+    said = [(item.what, item.implied) for item in disclosures(plan)]
     assert said[:4] == [
         ("each company's own rank by SUM(x)", False), ("the first quartile of the companies' SUM(x)", False),
         ("the median of the companies' SUM(x)", False), ("the third quartile of the companies' SUM(x)", False),

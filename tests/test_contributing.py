@@ -15,7 +15,8 @@ from mpc.simulate import simulate
 from protocols import statistics
 from protocols.gadgets import multiply, reveal, share
 from protocols.planning.execute import answer, execute, inputs
-from protocols.planning.plan import Security, plan_query
+from protocols.planning.plan import Security
+from protocols.planning.planner import plan_query
 from protocols.tables import Column, Table
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()

@@ -20,9 +20,11 @@ from parties.governance.differencing import objection
 from parties.node.report import report
 from parties.spec.sql import parse_query
 from protocols.expression import Arithmetic, Case, IsNull, Node, Not, Number, Reference
+from protocols.planning.disclosures import disclosures
 from protocols.planning.execute import answer, execute, inputs
 from protocols.planning.explain import said_by_statistics
-from protocols.planning.plan import Security, plan_query
+from protocols.planning.plan import Security
+from protocols.planning.planner import plan_query
 from protocols.statistics import BY_NAME
 from protocols.tables import Column, Table, Unit
 
@@ -376,7 +378,7 @@ def test_both_arguments_are_in_the_digest_and_in_what_is_explained():
     assert said_by_statistics(plan) == [
         "slope: REGR_SLOPE(z, w + 1) gives the receivers the count, and the sums of y, x, y x and x^2"
     ]
-    assert [item.what for item in plan.disclosures[:5]] == [
+    assert [item.what for item in disclosures(plan)[:5]] == [
         "COUNT(*)", "SUM(z)", "SUM(w + 1)", "SUM((z - 0) * ((w + 1) - 5))", "SUM(((w + 1) - 5) * ((w + 1) - 5))",
     ]  # fmt: skip
 

@@ -21,9 +21,11 @@ from mpc.simulate import simulate
 from parties.data.home import TableSource, compute
 from parties.spec.sql import parse_query
 from protocols.planning.descent import DEVIATIONS, SPREAD, Descent, descent_of
+from protocols.planning.disclosures import disclosures
 from protocols.planning.execute import answer, draw_noise, execute, inputs, prepare
 from protocols.planning.explain import at_home, expected_errors, said_by_statistics, steps
-from protocols.planning.plan import Security, plan_query
+from protocols.planning.plan import Security
+from protocols.planning.planner import plan_query
 from protocols.planning.privacy import Privacy
 from protocols.planning.query import PlanError
 from protocols.planning.rules import Rules
@@ -300,7 +302,7 @@ def test_nothing_is_opened_but_the_values_and_to_receivers_alone(scheme, privacy
         reveals = [(to, len(payload)) for to, tag, payload in seen.sent if tag.operation == "reveal"]
         assert all(size == 8 * 6 and to == 0 for to, size in reveals)
         assert me != 0 or not reveals
-    assert [(item.what, item.cells, item.to) for item in plan.disclosures] == [
+    assert [(item.what, item.cells, item.to) for item in disclosures(plan)] == [
         ("COUNT(x) by g, with noise", 3, NAMES[:1]), ("MIN(x) by g, with noise", 3, NAMES[:1])
     ]  # fmt: skip
 

@@ -17,7 +17,8 @@ from parties.governance.ledger import ExactRelease
 from parties.spec.sql import parse_query
 from protocols.planning.execute import answer, execute, inputs, prepare
 from protocols.planning.filters import MOST, overlapping, parts_of
-from protocols.planning.plan import Plan, Security, plan_query
+from protocols.planning.plan import Plan, Security
+from protocols.planning.planner import plan_query
 from protocols.planning.rules import Rules
 from protocols.statistics.base import Measure
 from protocols.tables import Column, Table, Unit

@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 from mpc.simulate import simulate
 from parties.spec.sql import SqlProblem, parse_query
 from protocols.gadgets import trees
+from protocols.planning.disclosures import disclosures
 from protocols.planning.execute import answer, execute, inputs, prepare
 from protocols.planning.explain import at_home, said_by_statistics, steps
-from protocols.planning.plan import Security, below, plan_query
+from protocols.planning.gates import below
+from protocols.planning.plan import Security
+from protocols.planning.planner import plan_query
 from protocols.planning.privacy import Privacy
 from protocols.planning.query import PlanError, StatisticOutput
 from protocols.planning.rules import NO_RULES, Rules
@@ -166,9 +169,9 @@ def test_one_number_a_place_is_revealed_and_no_comparison():
 
 def test_what_is_said():
     plan = planned("SELECT TOP_K(x, 2) AS two, COUNT(y) AS n FROM t")
-    opened = [(d.what, d.cells) for d in plan.disclosures if not d.implied]
+    opened = [(d.what, d.cells) for d in disclosures(plan) if not d.implied]
     assert opened == [("COUNT(y)", 1), ("the most frequent value of x", 1), ("the value of x at place 2 by how often it occurs", 1)]
-    assert any("that the others have as many more rows of a value at least as it has fewer" in d.what for d in plan.disclosures if d.implied)
+    assert any("that the others have as many more rows of a value at least as it has fewer" in d.what for d in disclosures(plan) if d.implied)
     assert "two: TOP_K(x) gives the receivers the values and their order, no count" in "\n".join(said_by_statistics(plan))
     assert any("rank: x by how often values occur, by 18 comparisons on shares" in step for step in steps(plan))
     assert [(what, numbers) for _, what, numbers in at_home(plan)] == [("COUNT(y), COUNT(x) over t", "2 numbers"), ("COUNT(*) for each x over t", "4 numbers")]

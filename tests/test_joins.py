@@ -16,7 +16,8 @@ from mpc.simulate import simulate
 from parties.spec.sql import parse_query
 from protocols.planning.execute import answer, execute, inputs, prepare
 from protocols.planning.explain import steps
-from protocols.planning.plan import Plan, Security, plan_query
+from protocols.planning.plan import Plan, Security
+from protocols.planning.planner import plan_query
 from protocols.planning.query import PlanError
 from protocols.planning.rules import NO_RULES, Rules
 from protocols.tables import Column, Table

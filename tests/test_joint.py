@@ -26,7 +26,7 @@ from parties.node.release import _bytes, kept
 from protocols.gadgets import gaussian, gaussian_cost, noise, reveal
 from protocols.planning.execute import draw_noise, execute, inputs, prepare
 from protocols.planning.explain import expected_errors, guarantee, steps
-from protocols.planning.plan import below
+from protocols.planning.gates import below
 from protocols.planning.query import PlanError
 from protocols.planning.rules import Rules
 from protocols.tables import Unit

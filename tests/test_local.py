@@ -23,9 +23,11 @@ from parties.spec.load import SpecError, loads
 from parties.spec.sql import parse_query
 from parties.wire import identity
 from protocols.planning import randomised_response
+from protocols.planning.disclosures import Disclosure, disclosures
 from protocols.planning.execute import answer, draw_noise, execute, inputs
 from protocols.planning.explain import INTERVAL, expected_errors, guarantee
-from protocols.planning.plan import Disclosure, Plan, Security, plan_query
+from protocols.planning.plan import Plan, Security
+from protocols.planning.planner import plan_query
 from protocols.planning.privacy import Noise, Privacy, Sensitivity, plan_noise
 from protocols.planning.query import PlanError
 from protocols.planning.randomised_response import WORDS, RandomisedResponse, moved_words, plan_response
@@ -405,11 +407,11 @@ def test_against_whom_is_said() -> None:
 
 
 def test_that_their_number_stays_exact_is_disclosed() -> None:
-    first, *implied = plan(BY_ORIGIN).disclosures
+    first, *implied = disclosures(plan(BY_ORIGIN))
     assert first.what == "COUNT(*) by origin, as reported by randomised response"
     assert implied[0] == Disclosure("the exact number of rows of flights that count", 1, ("p0",), True)
     assert implied[1].what == "the same number for p1 and p2 together, by taking away p0's own"
-    assert plan(BY_ORIGIN, LOCAL).disclosures == (Disclosure("COUNT(*) by origin, with noise", 3, ("p0",)),)
+    assert disclosures(plan(BY_ORIGIN, LOCAL)) == (Disclosure("COUNT(*) by origin, with noise", 3, ("p0",)),)
 
 
 def test_what_local_noise_would_give_stands_beside() -> None:

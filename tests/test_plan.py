@@ -17,9 +17,11 @@ from mpc.cost import Cost
 from mpc.schemes.named import FIELD, FIELD127, RING, RING128
 from mpc.simulate import simulate
 from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Node, Not, Number, Reference, Text
+from protocols.planning.disclosures import Disclosure, disclosures
 from protocols.planning.execute import answer, execute, inputs
 from protocols.planning.explain import assumptions, steps
-from protocols.planning.plan import Disclosure, Plan, Security, group_cells, plan_query
+from protocols.planning.plan import Plan, Security, group_cells
+from protocols.planning.planner import plan_query
 from protocols.planning.query import KeyOutput, PlanError, Query, StatisticOutput
 from protocols.planning.task import HomeTask
 from protocols.statistics import BY_NAME
@@ -222,13 +224,13 @@ def test_a_join_multiplies_factors_wherever_they_stand_in_the_product():
 def test_a_grouped_average_opens_sum_and_count_and_says_so():
     plan = plan_query(GROUPED, ADDITIVE)
     to = ("united", "delta")
-    assert plan.disclosures[:2] == (
+    assert disclosures(plan)[:2] == (
         Disclosure("COUNT(*) by origin", 3, to),  # the same as COUNT(dep_delay), where that is never NULL
         Disclosure("SUM(dep_delay) by origin", 3, to),
     )
     assert plan.values_opened == 6
     # a receiver that holds data can take its own away
-    assert plan.disclosures[2:] == (
+    assert disclosures(plan)[2:] == (
         Disclosure("the same values for delta and jetblue together, by taking away united's own", 6, ("united",), True),
         Disclosure("the same values for jetblue and united together, by taking away delta's own", 6, ("delta",), True),
         Disclosure("the same values for one of them alone, where 2 of delta, jetblue, united pool their own", 6, to, True),
@@ -238,14 +240,14 @@ def test_a_grouped_average_opens_sum_and_count_and_says_so():
 def test_every_opened_value_is_disclosed():
     for q, security in ((GROUPED, ADDITIVE), (HISTOGRAM, ADDITIVE), (JOIN, JOIN_ADDITIVE), (GROUPED_JOIN, JOIN_ADDITIVE)):
         plan = plan_query(q, security)
-        opened = [d for d in plan.disclosures if not d.implied]
+        opened = [d for d in disclosures(plan) if not d.implied]
         assert sum(d.cells for d in opened) == plan.values_opened
         assert all(d.to == q.receivers for d in opened)
 
 
 def test_a_join_discloses_only_the_totals_over_all_keys():
     plan = plan_query(JOIN, JOIN_ADDITIVE)
-    assert [(d.what, d.cells) for d in plan.disclosures] == [
+    assert [(d.what, d.cells) for d in disclosures(plan)] == [
         ("COUNT(*) over flights joined with weather", 1),
         ("SUM(dep_delay) over flights joined with weather", 1),
         ("SUM(distance * precip) over flights joined with weather", 1),
@@ -254,7 +256,7 @@ def test_a_join_discloses_only_the_totals_over_all_keys():
 
 def test_the_owner_of_a_joined_table_knows_which_rows_count():
     plan = plan_query(replace(JOIN, receivers=("united", JOIN.tables[1].owner)), JOIN_ADDITIVE)
-    (implied,) = [d for d in plan.disclosures if d.implied]
+    (implied,) = [d for d in disclosures(plan) if d.implied]
     assert implied.to == (JOIN.tables[1].owner,)
     assert "just those keys" in implied.what
 
@@ -264,7 +266,7 @@ def test_what_a_join_says_of_rows_left_out_and_values_clamped():
     shared = table(ORIGIN, HOUR, replace(DELAY, outside="clamp"), replace(DISTANCE, outside="drop"))
     owned = replace(WEATHER, columns={**WEATHER.columns, "precip": replace(PRECIP, outside="clamp")})
     total = select("SUM", Arithmetic("*", column(shared, "dep_delay"), column(owned, "precip")))
-    disclosed = plan_query(query(total, tables=(shared, owned), receivers=("united",)), JOIN_ADDITIVE).disclosures
+    disclosed = disclosures(plan_query(query(total, tables=(shared, owned), receivers=("united",)), JOIN_ADDITIVE))
     assert [(d.what, d.cells) for d in disclosed if not d.implied][1:] == [
         ("the number of rows of flights left out because distance was outside its bounds", 1),
         ("the number of values of dep_delay in flights clamped to its bounds", 1),
@@ -278,7 +280,7 @@ def test_what_a_join_says_of_rows_left_out_and_values_clamped():
 
 def test_a_grouped_join_discloses_its_totals_group_by_group():
     plan = plan_query(GROUPED_JOIN, JOIN_ADDITIVE)
-    assert [(d.what, d.cells) for d in plan.disclosures] == [
+    assert [(d.what, d.cells) for d in disclosures(plan)] == [
         # both tables have a column `late`: the owner's is written with its table
         ("COUNT(*) by weather.late, origin, late over flights joined with weather", 27),
         ("SUM(dep_delay) by weather.late, origin, late over flights joined with weather", 27),
@@ -294,7 +296,7 @@ def test_groups_of_one_key_disclose_which_keys_the_owner_has_and_what_others_hol
     by_key = replace(
         GROUPED_JOIN, select=JOIN.select, group_by=(hour, sky_late, origin), receivers=("united", "weather")
     )
-    implied = [(d.what, d.cells, d.to) for d in plan_query(by_key, JOIN_ADDITIVE).disclosures if d.implied]
+    implied = [(d.what, d.cells, d.to) for d in disclosures(plan_query(by_key, JOIN_ADDITIVE)) if d.implied]
     assert implied == [
         (
             "the same values of delta and jetblue and united for just those keys that weather has in weather, "
@@ -312,10 +314,10 @@ def test_groups_of_one_key_disclose_which_keys_the_owner_has_and_what_others_hol
         ),
     ]  # fmt: skip
     to_the_owner = plan_query(replace(by_key, group_by=(hour, origin), receivers=("weather",)), JOIN_ADDITIVE)
-    assert not any("which keys" in d.what for d in to_the_owner.disclosures)
+    assert not any("which keys" in d.what for d in disclosures(to_the_owner))
     alone = replace(FLIGHTS, holders=("delta",))
     of_one = plan_query(replace(by_key, group_by=(hour, origin), tables=(alone, SKY)), JOIN_ADDITIVE)
-    assert [d.what for d in of_one.disclosures if d.implied] == [
+    assert [d.what for d in disclosures(of_one) if d.implied] == [
         "all of this describes rows of delta alone",
         "which keys weather has in weather, of those in flights: each group is of one key",
     ]
@@ -356,7 +358,7 @@ def test_a_table_of_one_company_or_two_is_disclosed_as_that():
     def implied(*holders: str, receivers: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
         held = table(DISTANCE, holders=holders)
         q = query(select("SUM", column(held, "distance")), tables=(held,), receivers=receivers)
-        return [(d.what, d.to) for d in plan_query(q, ADDITIVE).disclosures if d.implied]
+        return [(d.what, d.to) for d in disclosures(plan_query(q, ADDITIVE)) if d.implied]
 
     assert implied("delta", receivers=("united",)) == [("all of this describes rows of delta alone", ("united",))]
     assert implied("delta", "united", receivers=("united", "jetblue")) == [
@@ -370,7 +372,7 @@ def test_what_companies_that_pool_learn_is_disclosed():
         held = table(DISTANCE, holders=("delta", "jetblue", "united", "virgin"))
         q = query(select("SUM", column(held, "distance")), tables=(held,), receivers=receivers)
         plan = plan_query(q, Security(parties, "additive", colluding))
-        return [d.what for d in plan.disclosures if d.implied and "pool" in d.what]
+        return [d.what for d in disclosures(plan) if d.implied and "pool" in d.what]
 
     assert implied(1, "united") == []
     four = "delta, jetblue, united, virgin pool their own"
@@ -500,7 +502,7 @@ def describe_all() -> str:
     """All that nodes must agree on, of every plan here; printed by processes of their own."""
     plans = [plan_query(q, security) for q, security in VARIANTS.values()]
     lines = [
-        repr((p.digest, p.opened, p.uses, p.products, p.ranges, p.disclosures, p.shapes, [p.cost(i) for i in range(3)]))
+        repr((p.digest, p.opened, p.uses, p.products, p.ranges, disclosures(p), p.shapes, [p.cost(i) for i in range(3)]))
         for p in plans
     ]
     return "\n".join(lines)

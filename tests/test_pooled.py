@@ -14,7 +14,8 @@ from parties.data.home import TableSource, compute
 from parties.data.pooled import differences, pooled_answer
 from protocols.expression import Arithmetic, Bin, Case, Comparison, IsNull, Moment, Not, Number, Reference, Text
 from protocols.planning.execute import answer, execute, inputs
-from protocols.planning.plan import Security, plan_query
+from protocols.planning.plan import Security
+from protocols.planning.planner import plan_query
 from protocols.planning.query import KeyOutput, Query, StatisticOutput
 from protocols.statistics import BY_NAME
 from protocols.tables import Column, Table

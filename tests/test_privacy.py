@@ -25,7 +25,8 @@ from protocols.accounting import epsilon, micro_rho
 from protocols.planning import execute as executing
 from protocols.planning.execute import answer, draw_noise, execute, inputs
 from protocols.planning.explain import expected_errors, guarantee
-from protocols.planning.plan import Plan, Security, plan_query
+from protocols.planning.plan import Plan, Security
+from protocols.planning.planner import plan_query
 from protocols.planning.privacy import Privacy, Sensitivity, plan_noise
 from protocols.planning.query import PlanError
 from protocols.statistics import BY_NAME

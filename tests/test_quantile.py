@@ -18,9 +18,11 @@ from mpc.simulate import simulate
 from parties.data.home import TableSource, compute
 from parties.spec.sql import SqlProblem, parse_query
 from protocols.expression import Arithmetic, Number, Reference
+from protocols.planning.disclosures import disclosures
 from protocols.planning.execute import Answer, answer, draw_noise, execute, inputs
 from protocols.planning.explain import at_home, expected_errors
-from protocols.planning.plan import Plan, Security, plan_query
+from protocols.planning.plan import Plan, Security
+from protocols.planning.planner import plan_query
 from protocols.planning.privacy import Privacy
 from protocols.planning.query import PlanError, Query
 from protocols.statistics.quantile import (
@@ -349,8 +351,8 @@ def test_the_plan_counts_every_level():
     plan = planned(GROUPED)
     assert plan.tree.sizes == (1501, 188, 24, 3)
     assert plan.sizes == (4503, 564, 72, 9)
-    assert plan.values_opened == sum(plan.sizes) == sum(disclosure.cells for disclosure in plan.disclosures)
-    assert plan.disclosures[0].what == "the number of rows in each of 1,501 intervals of delay by origin, with noise"
+    assert plan.values_opened == sum(plan.sizes) == sum(disclosure.cells for disclosure in disclosures(plan))
+    assert disclosures(plan)[0].what == "the number of rows in each of 1,501 intervals of delay by origin, with noise"
     assert plan.shapes == dict.fromkeys(range(3), (5148,))
     assert sum(what.endswith("with noise") for what, _ in plan.ranges) == 4
     assert "and what every 8 neighbouring bins have together" in at_home(plan)[0][1]

@@ -14,9 +14,12 @@ from mpc.schemes.named import schemes
 from mpc.simulate import simulate
 from parties.spec.sql import SqlProblem, parse_query
 from protocols.gadgets import quotient, quotient_cost, reveal, share
+from protocols.planning.disclosures import disclosures
 from protocols.planning.execute import answer, execute, inputs, prepare
 from protocols.planning.explain import at_home, said_by_statistics, steps
-from protocols.planning.plan import Security, below, plan_query
+from protocols.planning.gates import below
+from protocols.planning.plan import Security
+from protocols.planning.planner import plan_query
 from protocols.planning.privacy import Privacy
 from protocols.planning.query import PlanError, StatisticOutput
 from protocols.planning.rules import Rules
@@ -190,8 +193,8 @@ def test_nothing_is_revealed_but_the_ratios():
 
 def test_what_is_said():
     plan = planned("SELECT AVG_ONLY(x) AS a, HHI(y) AS h, SUM(y) AS s FROM t")
-    assert [d.what for d in plan.disclosures if not d.implied] == ["SUM(y)", "AVG_ONLY(x), to 0.02", "HHI(y), to 0.0001"]
-    implied = [(d.what, d.cells, d.to) for d in plan.disclosures if d.implied]
+    assert [d.what for d in disclosures(plan) if not d.implied] == ["SUM(y)", "AVG_ONLY(x), to 0.02", "HHI(y), to 0.0001"]
+    implied = [(d.what, d.cells, d.to) for d in disclosures(plan) if d.implied]
     assert ("one equation between the sums, or counts, of the others, from each ratio and its own sum and count", 2, ("c0",)) in implied
     assert ("the same values for c1 and c2 together, by taking away c0's own", 1, ("c0",)) in implied
     said = "\n".join(said_by_statistics(plan))

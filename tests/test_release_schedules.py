@@ -25,7 +25,8 @@ from parties.node.release import charged, kept, release_id, release_of
 from parties.spec.sql import parse_query
 from parties.wire import identity
 from protocols.planning.execute import execute
-from protocols.planning.plan import Plan, Security, plan_query
+from protocols.planning.plan import Plan, Security
+from protocols.planning.planner import plan_query
 from protocols.planning.privacy import Privacy
 from protocols.tables import Column, Table, Unit
 

@@ -21,9 +21,12 @@ from mpc.simulate import simulate
 from parties.spec.load import SpecError, load
 from parties.spec.sql import parse_query
 from protocols.planning import rules as rules_module
+from protocols.planning.disclosures import disclosures
 from protocols.planning.execute import answer, draw_noise, execute, inputs, prepare
 from protocols.planning.explain import steps
-from protocols.planning.plan import Security, gives_away, plan_query
+from protocols.planning.gates import gives_away
+from protocols.planning.plan import Security
+from protocols.planning.planner import plan_query
 from protocols.planning.privacy import Privacy
 from protocols.planning.query import PlanError
 from protocols.planning.rules import Gate, Rules
@@ -202,11 +205,11 @@ def test_what_is_said(tmp_path):
     plan = planned(Rules(10, 3, Fraction(4, 5), "coalition"), colluding=2)
     said = "at least 10 rows without the rows of any companies that may collude, rows of at least 3 companies, no company with more than 0.8 of the rows, or of a sum"
     assert str(plan.query.rules) == said
-    assert plan.disclosures[0].what == f"SUM(x) by g, where the cell has {said}"
-    assert plan.disclosures[2].what == "whether the cell is released by g"
-    assert plan.disclosures[3].implied
-    assert plan.disclosures[3].what.startswith("of a withheld cell, that it does not have")
-    assert [item.cells for item in plan.disclosures if "taking away" in item.what] == [6, 6, 6]
+    assert disclosures(plan)[0].what == f"SUM(x) by g, where the cell has {said}"
+    assert disclosures(plan)[2].what == "whether the cell is released by g"
+    assert disclosures(plan)[3].implied
+    assert disclosures(plan)[3].what.startswith("of a withheld cell, that it does not have")
+    assert [item.cells for item in disclosures(plan) if "taking away" in item.what] == [6, 6, 6]
     assert "0.9999999 of the rows" in str(Rules(maximum_share=Fraction("0.9999999")))
     assert any(step.startswith("withhold: ") for step in steps(plan))
     assert dict(plan.ranges)["what remains of the count, less the minimum"] == 3 * 1000 + 10
@@ -373,7 +376,7 @@ def test_with_noise_other_rules_are_refused(sql, rules, privacy, unit, message):
 
 def test_with_noise_it_is_said():
     made, _ = noisy("SELECT origin, COUNT(*) AS n FROM flights GROUP BY origin", 12, ONE)
-    what = [disclosure.what for disclosure in made.disclosures]
+    what = [disclosure.what for disclosure in disclosures(made)]
     assert what == ["COUNT(*) by origin, with noise, where the cell has a noisy count of at least 12", "whether the cell is released by origin"]
     assert any("withhold: cells that do not have a noisy count of at least 12; decided on shares, by 3 comparisons" in step for step in steps(made))
     assert not gives_away(made, planned(Rules(3)))

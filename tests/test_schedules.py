@@ -52,7 +52,8 @@ from mpc.schemes import DEALER, PartyId
 from mpc.triples.dealer import DealerTriples, deal
 from parties.spec.sql import parse_query
 from protocols.planning.execute import answer, execute, inputs, prepare
-from protocols.planning.plan import Plan, Security, plan_query
+from protocols.planning.plan import Plan, Security
+from protocols.planning.planner import plan_query
 from protocols.planning.task import HomeTask
 from protocols.tables import Column, Table
 

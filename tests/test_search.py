@@ -23,9 +23,11 @@ from parties.data.pooled import pooled_answer
 from parties.governance.differencing import objection
 from parties.spec.sql import SqlProblem, parse_query
 from protocols.planning import search as searching
+from protocols.planning.disclosures import disclosures
 from protocols.planning.execute import answer, execute, inputs, prepare
 from protocols.planning.explain import assumptions, at_home, said_by_statistics, steps
-from protocols.planning.plan import Plan, Security, plan_query
+from protocols.planning.plan import Plan, Security
+from protocols.planning.planner import plan_query
 from protocols.planning.query import PlanError
 from protocols.planning.rules import Rules
 from protocols.planning.search import FANOUT, Ranks
@@ -480,7 +482,7 @@ def test_a_receiver_may_hold_nothing():
 
 def test_disclosures_say_all_of_it():
     plan = planned("QUANTILE_CONT(x, 0.3) AS q, MIN(x) AS l FROM t", table())
-    said = [(item.what, item.cells, item.implied) for item in plan.disclosures]
+    said = [(item.what, item.cells, item.implied) for item in disclosures(plan)]
     assert said[0] == (
         "QUANTILE_CONT(x, 3/10): the two neighbouring values, each of a row, between which it lies; where they differ, how far between them, "
         "which gives the number of values modulo 10 (all of it, where there are fewer)", 3, False

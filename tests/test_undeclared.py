@@ -23,9 +23,11 @@ from mpc.simulate import simulate
 from parties.data.home import DataError, TableSource, compute
 from parties.data.synthetic import write_synthetic
 from parties.spec.sql import SqlProblem, parse_query
+from protocols.planning.disclosures import disclosures
 from protocols.planning.execute import answer, draw_noise, execute, inputs, prepare
 from protocols.planning.explain import expected_errors, guarantee, steps
-from protocols.planning.plan import Security, plan_query
+from protocols.planning.plan import Security
+from protocols.planning.planner import plan_query
 from protocols.planning.privacy import Privacy
 from protocols.planning.query import PlanError
 from protocols.planning.rules import Rules
@@ -371,13 +373,13 @@ def test_what_is_said():
     rows = plan.undeclared.rows
     assert any(
         item.what == f"COUNT(*) by city, with noise, where it has at least about {rows:,} rows by a count with noise"
-        for item in plan.disclosures
+        for item in disclosures(plan)
     )
     assert any(
         item.what.startswith("the texts of city that have at least about") and item.cells == 3 * 32
-        for item in plan.disclosures
+        for item in disclosures(plan)
     )
-    assert sum(item.cells for item in plan.disclosures) == plan.values_opened == 5 * 32
+    assert sum(item.cells for item in disclosures(plan)) == plan.values_opened == 5 * 32
     assert any("find groups: of up to 8 values of city at each of 3 companies" in step for step in steps(plan))
     assert any(f"at least about {rows:,} rows" in line and "2^-40" in line for line in guarantee(plan))
     assert [line[0] for line in expected_errors(plan)] == ["n", "s"]

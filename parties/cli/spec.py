@@ -19,6 +19,7 @@ from parties.spec.load import Spec, load
 from parties.spec.models import SpecFile, json_schema
 from parties.spec.problems import nearest
 from parties.wire import identity
+from protocols.planning.disclosures import disclosures
 from protocols.planning.explain import assumptions, at_home, expected_errors, guarantee, said_by_statistics, steps
 from protocols.planning.plan import Plan
 
@@ -88,7 +89,7 @@ def _explained(spec: Spec, plan: Plan, node: Path | None) -> Iterable[str]:
     yield "\nAmong the companies"
     yield from (f"  {number}. {step}" for number, step in enumerate(steps(plan), 1))
     yield "\nDisclosed"
-    for item in plan.disclosures:
+    for item in disclosures(plan):
         word = "implied" if item.implied else "opened"
         yield f"  {word}: {item.what}: {counted(item.cells, 'value')}, to {', '.join(item.to)}"
     yield from (f"  {line}" for line in said_by_statistics(plan))

@@ -200,9 +200,8 @@ def _integers(column: Sequence[int | str | None]) -> list[int | None]:
 
 
 def _grouped(connection: duckdb.DuckDBPyConnection, query: Query, source: TableSource) -> list[PooledRow]:
-    statistics = [output for output in query.select if isinstance(output, StatisticOutput)]
     arguments: list[Node] = []
-    for output in statistics:
+    for output in query.statistics:
         arguments += [argument for argument in dict.fromkeys(output.arguments) if argument not in arguments]
     values, keys = _fetch(connection, query, arguments, source)
     count = len(values[0])

@@ -26,7 +26,7 @@ from parties.spec.problems import nearest
 from protocols.planning import rehearsal
 from protocols.planning.explain import REPORTED_DELTA
 from protocols.planning.plan import Plan
-from protocols.planning.query import PlanError, StatisticOutput
+from protocols.planning.query import PlanError
 from protocols.statistics.quantile import Quantile
 from protocols.tables import Table
 
@@ -137,8 +137,8 @@ def _plans(planned: Plan, epsilons: Sequence[Fraction], delta: Fraction | None) 
     privacy = query.privacy
     if planned.undeclared is not None:
         raise ComityError(f"queries.{query.name}: groups of {planned.undeclared.column.name}, which nobody declared, are not rehearsed: `comity explain` shows the expected errors")
-    for output in query.select:
-        if isinstance(output, StatisticOutput) and isinstance(output.statistic, Quantile):
+    for output in query.statistics:
+        if isinstance(output.statistic, Quantile):
             raise ComityError(f"queries.{query.name}: {output.function} is not rehearsed: `comity explain` shows its expected error")
     if table.unit is None:
         raise ComityError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mpc.cost import Cost
+from protocols.planning.disclosures import disclosures
 from protocols.planning.execute import Answer, answer, withheld_cells
 from protocols.planning.explain import INTERVAL, assumptions, guarantee
 from protocols.planning.plan import Plan
@@ -45,7 +46,7 @@ def report(
         "withheld": len(withheld_cells(plan, opened)) if plan.gate is not None else None,
         "disclosed": [
             {"what": item.what, "cells": item.cells, "to": list(item.to), "implied": item.implied}
-            for item in plan.disclosures
+            for item in disclosures(plan)
         ],
         "cost": {
             "declared": _cost(declared),

@@ -34,7 +34,8 @@ from parties.wire import identity
 from parties.wire.endpoint import Endpoint, Node
 from parties.wire.stream import HOME, PeerStream, Session, SessionFailed, as_failure, plain
 from parties.wire.v1 import party_pb2 as pb
-from protocols.planning.plan import Plan, below
+from protocols.planning.gates import below
+from protocols.planning.plan import Plan
 from protocols.planning.search import Ranks
 
 SESSIONS = 64

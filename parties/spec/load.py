@@ -37,9 +37,11 @@ from parties.spec.sql import SqlProblem, parse_query
 from parties.wire.identity import check_dates, stands_alone
 from protocols.accounting import micro_rho, pure_micro_rho
 from protocols.planning.filters import overlapping
-from protocols.planning.plan import Plan, Security, gives_away, plan_query
+from protocols.planning.gates import gives_away
+from protocols.planning.plan import Plan, Security
+from protocols.planning.planner import plan_query
 from protocols.planning.privacy import Privacy
-from protocols.planning.query import PlanError, Query, StatisticOutput
+from protocols.planning.query import PlanError, Query
 from protocols.tables import Column, Table, Unit, days, microseconds
 
 __all__ = ["Peer", "Problem", "Spec", "SpecError", "explain_validation", "load", "loads"]
@@ -332,7 +334,7 @@ class _Checker:
                     )
 
     def _privacy(self, place: str, stanza: PrivacyStanza, query: Query) -> Privacy | None:
-        names = {output.name for output in query.select if isinstance(output, StatisticOutput)}
+        names = {output.name for output in query.statistics}
         for name in stanza.split.keys() - names:
             self.say(f"{place}.split.{name}", f"the query has no such output: {nearest(name, names)}")
         given = {name for name in ("epsilon", "delta", "rho") if getattr(stanza, name) is not None}

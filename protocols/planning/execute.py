@@ -101,7 +101,7 @@ def execute(
     the fractions) at a receiver; None elsewhere.
 
     `mine` are this party's `inputs`; `ranks`, in a search, its values of each argument, where it is a holder; `seed`, with joint noise, of its
-    random bits. `phase` hears "share", "compute" and "open". Discloses `plan.disclosures`; costs
+    random bits. `phase` hears "share", "compute" and "open". Discloses `disclosures(plan)`; costs
     `plan.cost`.
     """
     phase("share")
@@ -394,13 +394,12 @@ def _from_tree(plan: Plan, tree: Tree, opened: Sequence[Sequence[int]]) -> dict[
     variances = [noise.deviation**2 for noise in added]
     leaves = fit(counts, variances)
     estimates = {}
-    for output in plan.query.select:
-        if isinstance(output, StatisticOutput):
-            if isinstance(output.statistic, Quantile):
-                p = output.statistic.p
-                deviations = np.sqrt(rank_variances(tree.sizes, variances, float(p)))
-                estimates[output] = [read(tree, group, deviations, p) for group in leaves]
-            else:
-                deviation = float(np.sqrt(rank_variances(tree.sizes, variances, 0)[-1]))
-                estimates[output] = [Estimate(float(group.sum()), deviation) for group in leaves]
+    for output in plan.query.statistics:
+        if isinstance(output.statistic, Quantile):
+            p = output.statistic.p
+            deviations = np.sqrt(rank_variances(tree.sizes, variances, float(p)))
+            estimates[output] = [read(tree, group, deviations, p) for group in leaves]
+        else:
+            deviation = float(np.sqrt(rank_variances(tree.sizes, variances, 0)[-1]))
+            estimates[output] = [Estimate(float(group.sum()), deviation) for group in leaves]
     return estimates

@@ -149,7 +149,7 @@ def expected_errors(plan: Plan) -> list[tuple[str, str, str, str, str]]:
     is spent."""
     if plan.response is not None:
         response, beside = plan.response, plan.response.beside
-        (name,) = [o.name for o in plan.query.select if isinstance(o, StatisticOutput)] or histogram.COLUMNS[-1:]
+        (name,) = [output.name for output in plan.query.statistics] or histogram.COLUMNS[-1:]
         others = f"{beside.central_deviation:.4g}", f"{beside.local_deviation:.4g}"
         return [
             (name, f"in every cell, of {rows:,} rows spread over all", f"{response.deviation(rows, rows / plan.cells):.4g}", *others)
@@ -165,9 +165,7 @@ def expected_errors(plan: Plan) -> list[tuple[str, str, str, str, str]]:
     if plan.tree is not None:
         return list(_tree_errors(plan, plan.tree, kinds))
     listed: list[tuple[str, str, str, str, str]] = []
-    for output, places in zip(
-        (output for output in plan.query.select if isinstance(output, StatisticOutput)), plan.uses, strict=True
-    ):
+    for output, places in zip(plan.query.statistics, plan.uses, strict=True):
         if isinstance(descent := plan.opened[places[0]], Descent):
             deviations = [noise.deviation for noise in descent.noise], [noise.central_deviation for noise in descent.noise]
             ours, central = (f"{descent.rank_error(of):.4g}" for of in deviations)
@@ -192,9 +190,7 @@ def _tree_errors(plan: Plan, tree: Tree, kinds: Sequence[Sequence[float]]) -> It
         ours, central, local = (f"{error:.4g}" for error in errors)
         return ours, central, local
 
-    for output in plan.query.select:
-        if not isinstance(output, StatisticOutput):
-            continue
+    for output in plan.query.statistics:
         if not isinstance(output.statistic, Quantile):
             yield output.name, "in every cell", *said([math.sqrt(rank_variances(tree.sizes, of, 0)[-1]) for of in variances])
             continue
@@ -254,7 +250,7 @@ def at_home(plan: Plan) -> list[tuple[str, str, str]]:
 
 def said_by_statistics(plan: Plan) -> list[str]:
     """What the receivers learn of each selected statistic, beyond the answer."""
-    outputs = [output for output in plan.query.select if isinstance(output, StatisticOutput)]
+    outputs = plan.query.statistics
 
     def discloses(output: StatisticOutput, places: Sequence[int]) -> str:
         if plan.search is not None and isinstance(output.statistic, Quantile):

@@ -6,8 +6,9 @@ from mpc.errors import ComityError
 from protocols.expression import Bin, Node, Reference, not_null
 from protocols.planning.privacy import Privacy
 from protocols.planning.rules import NO_RULES, Rules
+from protocols.statistics import BY_NAME
 from protocols.statistics.across import Across
-from protocols.statistics.base import Arguments, Statistic
+from protocols.statistics.base import Arguments, Measure, PrivateStatistic, Statistic
 from protocols.statistics.frequent import Frequent
 from protocols.statistics.quantile import Quantile
 from protocols.statistics.ratio import Ratio
@@ -60,6 +61,24 @@ class Query:
     privacy: Privacy | None = None
     rules: Rules = NO_RULES
     beside: tuple[tuple[Node, ...], ...] = ()
+
+    @property
+    def statistics(self) -> tuple[StatisticOutput, ...]:
+        """The outputs that are no group keys."""
+        return tuple(output for output in self.select if isinstance(output, StatisticOutput))
+
+    def measures(self, output: StatisticOutput) -> tuple[Measure, ...]:
+        """The totals that an output is made of, one of those that are; or a PlanError."""
+        statistic = output.statistic
+        assert not isinstance(statistic, Quantile | Across | Ratio | Frequent)  # they are planned otherwise
+        if self.privacy is None:
+            return statistic.measures(output.function, output.arguments)
+        if not isinstance(statistic, PrivateStatistic):
+            raise PlanError(
+                f"{output.function} cannot be had with privacy: there is no estimate of it from totals with noise. With privacy "
+                f"there are {', '.join(name for name, known in BY_NAME.items() if isinstance(known, PrivateStatistic))}"
+            )
+        return statistic.private_measures(output.function, output.arguments)
 
 
 def never_null(tables: tuple[Table, ...], where: tuple[Node, ...]) -> frozenset[Node]:

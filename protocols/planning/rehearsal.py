@@ -22,7 +22,8 @@ from mpc.simulate import simulate
 from protocols.accounting import epsilon as epsilon_of
 from protocols.accounting import micro_rho, pure_micro_rho
 from protocols.planning.execute import answer, draw_noise, execute, inputs
-from protocols.planning.plan import Plan, plan_query
+from protocols.planning.plan import Plan
+from protocols.planning.planner import plan_query
 from protocols.planning.privacy import Noise, Privacy
 from protocols.planning.query import KeyOutput, PlanError
 from protocols.planning.rules import NO_RULES

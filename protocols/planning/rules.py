@@ -36,6 +36,11 @@ LARGEST_GROUP = 1 << 40
 COALITIONS = 1_000
 """At most so many ways to choose the companies that are taken away."""
 
+ONLY_MINIMUM = (
+    "of the release rules only minimum_group goes with privacy, of the count of all companies with its noise: the others are about single "
+    "companies' own counts, which no noise covers"
+)
+
 Against = Literal["company", "coalition"]
 
 
@@ -222,6 +227,10 @@ class NoisyGate:
     def compared(self, cells: int) -> int:
         """Comparisons in all."""
         return len(self.counts) * cells
+
+    def ranges(self, noisy: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        """The greatest magnitude of what is compared, given that of each total with its noise."""
+        return [(f"{noisy[k][0]}, less the minimum", noisy[k][1] + least) for k, least in zip(self.counts, self.least, strict=True)]
 
     def required(self, totals: Sequence[Share]) -> list[Share]:
         """What must not be negative in a cell that is released, of its totals with noise."""

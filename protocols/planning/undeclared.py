@@ -92,6 +92,11 @@ class Undeclared:
     def __str__(self) -> str:
         return f"at least about {self.rows:,} rows by a count with noise"
 
+    def ranges(self, noisy: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        """The greatest magnitude of what is compared, given that of each total with its noise."""
+        what, largest = noisy[self.count]
+        return [(f"{what}, less what it must reach", largest + self.threshold), (f"the hash of {self.column.name}", NONE)]
+
     @property
     def compared(self) -> int:
         """Comparisons in all."""
