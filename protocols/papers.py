@@ -156,6 +156,12 @@ PAPERS: dict[str, Paper] = {
         "Proceedings of the VLDB Endowment 6(14)",
         2013,
     ),
+    "RRKCGRS20": Paper(
+        "Deevashwer Rathee, Mayank Rathee, Nishant Kumar, Nishanth Chandran, Divya Gupta, Aseem Rastogi, Rahul Sharma",
+        "CrypTFlow2: Practical 2-Party Secure Inference",
+        "CCS 2020, ePrint 2020/1002",
+        2020,
+    ),
     "RW19": Paper(
         "Dragos Rotaru, Tim Wood",
         "MArBled Circuits: Mixing Arithmetic and Boolean Circuits with Active Security",

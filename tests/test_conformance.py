@@ -184,9 +184,14 @@ def makes(cell: Cell, me: int, kind: Kind) -> Cost:
         chosen, sent, dealt = below * 64 * bits * kind.count, above * 64 * bits * kind.count * width, 64 * kind.count
         dealt *= 3 if isinstance(kind, Truncations) else 1
         rounds = 2 * (above + (below > 0))
-        if isinstance(kind, Masks) and below + above:  # of four bits two pairs, then three words times three
-            fours = (below + above) * kind.count * (((kind.shift if isinstance(kind, Truncations) else bits) + 3) // 4)
-            chosen, sent, rounds = chosen + fours * (2 + 3) * 64, sent + fours * (2 + 9) * 8, rounds + 4
+        if isinstance(kind, Masks) and below + above:
+            fours = ((kind.shift if isinstance(kind, Truncations) else bits) + 3) // 4
+            if t == 1:  # one party sends for a half, for each four fifteen times eleven products as well; the other for the rest
+                halves = (kind.count + 1) // 2, kind.count // 2
+                chosen, sent, rounds = halves[1 - me] * bits * 64, halves[me] * (bits * 64 * width + fours * 15 * 11 * 8), 2
+            else:  # of four bits two pairs, then three words times three
+                fours *= (below + above) * kind.count
+                chosen, sent, rounds = chosen + fours * (2 + 3) * 64, sent + fours * (2 + 9) * 8, rounds + 4
     elif isinstance(kind, Matrices):
         m, k, n_columns = kind.m, kind.k, kind.n
         chosen, sent = (below + above) * k * min(m, n_columns) * transfers, (below + above) * m * k * n_columns * corrections

@@ -25,15 +25,17 @@ from mpc.algebra.wide import FIELD127, RING128
 from mpc.algebra.words import WORDS
 from mpc.channel import Channel, Payload, Tag
 from mpc.context import Context
-from mpc.correlations import Triples
+from mpc.correlations import Masks, Row, Triples, Truncations
 from mpc.errors import ComityError, PeerError
 from mpc.ot import base, extension, kernels
 from mpc.ot.base import COUNT, base_transfers
 from mpc.ot.extension import SEED, Chooser, Sender
 from mpc.ot.products import product_over
 from mpc.randomness import Stream, derive, fresh_seed
-from mpc.schemes import PartyId
+from mpc.schemes import PartyId, Scheme
+from mpc.schemes.additive import Additive
 from mpc.schemes.named import schemes
+from mpc.schemes.shamir import Shamir
 from mpc.simulate import simulate
 from mpc.triples.ot import ObliviousTriples
 
@@ -134,6 +136,64 @@ def test_the_extension_is_the_papers(k: int, words: int) -> None:
     aes = Cipher(algorithms.AES(derive(EPOCH, "hash")[:SEED]), modes.ECB()).encryptor()
     for plain, under in ((rows, encrypted), (q, q_encrypted), (other, other_encrypted)):
         assert under.tobytes() == aes.update(plain.tobytes())
+
+
+def omega(x: tuple[int, int]) -> tuple[int, int]:
+    return x[0] ^ x[1], x[0]
+
+
+def times_y(x: tuple[int, int]) -> tuple[int, int]:
+    """Y (c + d Y) = omega d + (c + d) Y, halves of 32 bits being c and d."""
+    low, high = ([word & 0xFFFFFFFF for word in x], [word >> 32 for word in x])
+    below = omega((high[0], high[1]))
+    return below[0] | (low[0] ^ high[0]) << 32, below[1] | (low[1] ^ high[1]) << 32
+
+
+def pair(row: np.ndarray) -> tuple[int, int]:
+    return int(row[0]), int(row[1])
+
+
+@pytest.mark.parametrize(("bits_each", "used"), [(4, 4), (9, 9), (11, 6), (3, 3)])
+def test_one_of_sixteen_keys_is_that_of_the_number_chosen(bits_each: int, used: int) -> None:
+    """And both ends combine rows as it is written down."""
+    groups, fours = 2, -(-used // 4)
+    chooser, sender, _ = ends()
+    choices = Stream(bytes(32)).words((groups * bits_each,))
+    message, rows, _ = chooser.extend(choices)
+    q, *_ = sender.extend(message)
+    mine, under = chooser.sixteen(rows, bits_each, used)
+    theirs, theirs_under = (x.reshape(-1, 16, 2) for x in sender.sixteen(q, bits_each, used))
+    assert len(mine) == len(theirs) == groups * fours * 64
+    picked = bits(choices).reshape(groups, bits_each, 64)
+    for number in range(0, len(mine), 7):
+        group, four, at = number // (64 * fours), number // 64 % fours, number % 64
+        there = range(4 * four, min(4 * four + 4, used))
+        chosen = sum(int(picked[group, bit, at]) << i for i, bit in enumerate(there))
+        assert (mine[number] == theirs[number, chosen]).all()
+        assert (under[number] == theirs_under[number, chosen]).all()
+        total = 0, 0
+        for bit, factor in zip(there, (times_y, lambda x: omega(times_y(x)), lambda x: x, omega), strict=False):
+            summand = factor(pair(rows[64 * (bits_each * group + bit) + at]))
+            total = total[0] ^ summand[0], total[1] ^ summand[1]
+        assert pair(mine[number]) == total
+
+
+def test_factors_are_those_of_a_field_of_sixteen() -> None:
+    """Each but 0 has an inverse, so a key that was not chosen is one at a secret that is as good as delta; and they are linear. Multiplied by it fifteen times an
+    element is what it was."""
+    for _ in range(20):
+        delta = secrets.randbits(64), secrets.randbits(64)
+        multiples = [pair(row) for row in extension._multiples(*delta)]
+        assert len(set(multiples)) == 16
+        assert multiples[0] == (0, 0)
+        assert multiples[4] == delta
+        for x, y in ((3, 5), (1, 14), (7, 9)):
+            assert multiples[x ^ y] == (multiples[x][0] ^ multiples[y][0], multiples[x][1] ^ multiples[y][1])
+        for number in range(1, 16):
+            power = delta
+            for _ in range(15):
+                power = pair(extension._multiples(*power)[number])
+            assert power == delta
 
 
 @pytest.mark.parametrize("words", [1, 2, 15, 16, 17, 100])
@@ -240,6 +300,20 @@ def test_the_key_that_was_not_chosen_is_uniform_given_the_other(bug: str) -> Non
     assert uniform(difference.reshape(-1).view(np.uint8)) == (not bug)
 
 
+@pytest.mark.parametrize("bug", ["", "one key for all"])
+def test_products_in_fours_are_sent_as_if_they_were_random(bug: str) -> None:
+    """Of zeros and zeros chosen, all but the key of number 0, which the chooser has."""
+    chooser, sender, _ = ends()
+    if bug:
+        sender._multiples = np.zeros_like(sender._multiples)
+    message, *_ = chooser.extend(np.zeros(256, np.uint64))
+    q, *_ = sender.extend(message)
+    kept, corrections = np.empty((64, 11), np.uint64), np.empty((64, 15, 11), np.uint64)
+    kernels.send_fours(*sender.sixteen(q, 4, 4), np.zeros((64, 4), np.uint64), kept, corrections)
+    assert uniform(kept.reshape(-1).view(np.uint8))
+    assert uniform(corrections.reshape(-1).view(np.uint8)) == (not bug)
+
+
 def triples_of(scheme_name: str, parties: int, count: int) -> list[list[np.ndarray]]:
     """Each party's shares of a, b, c."""
 
@@ -267,11 +341,11 @@ def test_every_triple_is_right_and_every_share_uniform(scheme: str, parties: int
 # --- nothing is used twice ---------------------------------------------------------------------------------------------------------
 
 
-def recorded(monkeypatch: pytest.MonkeyPatch, sessions: int) -> list[bytes]:
+def recorded(monkeypatch: pytest.MonkeyPatch, sessions: int, kind: Row, scheme: Scheme) -> list[bytes]:
     """The plaintexts and keys of all AES, and the masks of all trees, of sessions with the same base keys: as if both had come
     back from one backup each time."""
     seen: list[bytes] = []
-    kept: dict[PartyId, dict[PartyId, base.BaseKeys]] = {0: {}, 1: {}}
+    kept: dict[PartyId, dict[PartyId, base.BaseKeys]] = {party: {} for party in range(scheme.parties)}
     encrypted, fixed_key, mask = extension._encrypted, extension._fixed_key, extension._mask
     keys: dict[int, bytes] = {}
 
@@ -299,23 +373,40 @@ def recorded(monkeypatch: pytest.MonkeyPatch, sessions: int) -> list[bytes]:
 
     def party(ctx: Context, mine: object) -> None:
         source = ObliviousTriples(kept[ctx.me])
-        source.request(ctx, Triples(3))
+        source.request(ctx, kind)
         kept[ctx.me] = dict(source.keys)
 
     for _ in range(sessions):
-        simulate(party, [None, None], triples=None)
+        simulate(party, [None] * scheme.parties, scheme, triples=None)
     return seen
 
 
+@pytest.mark.parametrize(("kind", "scheme"), [(Triples(3), Additive(2)), (Masks(2), Additive(2)), (Masks(2), Shamir(3, 1)), (Truncations(1, 5), Shamir(3, 1))])
 @pytest.mark.parametrize("bug", [False, True])
-def test_no_pad_is_ever_used_twice_even_from_a_restored_backup(bug: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is seen at both ends at most: of a leaf, of a row, of a mask. Of a row of the sender's other key, at one."""
+def test_no_pad_is_ever_used_twice_even_from_a_restored_backup(kind: Row, scheme: Scheme, bug: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is seen at both ends at most: of a leaf, of a row, of a mask. Of a row of the sender's other keys, at one."""
     if bug:
         monkeypatch.setattr(Context, "secret", lambda self, peer, *labels: hashlib.sha256("".join(labels).encode()).digest())
-    seen = recorded(monkeypatch, 4)
+    assert used_twice(recorded(monkeypatch, 4, kind, scheme)) == bug
+
+
+def test_a_row_that_stands_for_a_four_as_well_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of 61 bits is a four of its own: its row must not be that of the bit."""
+    combined = kernels.combined
+
+    def as_it_is(rows: np.ndarray, each: int, used: int, out: np.ndarray) -> None:
+        combined(rows, each, used, out)
+        if used % 4 == 1:
+            out.reshape(len(rows) // (64 * each), -1, 64, 2)[:, -1] = rows.reshape(-1, each, 64, 2)[:, used - 1]
+
+    monkeypatch.setattr(kernels, "combined", as_it_is)
+    assert used_twice(recorded(monkeypatch, 1, Masks(2), Shamir(3, 1)))
+
+
+def used_twice(seen: list[bytes]) -> bool:
     _, counts = np.unique(np.array([hashlib.sha256(x).digest() for x in seen], dtype="S32"), return_counts=True)
     assert len(seen) > 10_000
-    assert (counts.max() > 2) == bug
+    return int(counts.max()) > 2
 
 
 # --- what is malformed is refused ---------------------------------------------------------------------------------------------------

@@ -129,6 +129,13 @@ class Chooser:
         self._made = _counted(self._made, len(encrypted) * count)
         return self._long.expanded(encrypted, first, count, 0)
 
+    def sixteen(self, rows: Words, bits: int, used: int) -> tuple[Words, Words]:
+        """One of sixteen keys for each four bits of choices: of groups of `bits` words of transfers, whose `rows` these are as `extend` gives them, the first `used` bits
+        four by four. A row and its AES, (groups * fours * 64, 2) each: their sum is the key of the number that the four bits chosen are, of which the first is the lowest. (section 5) [Roy22]"""
+        combined = _combined(rows, bits, used)
+        self._made = _counted(self._made, 16 * len(combined))
+        return combined, _encrypted(self._aes, combined)
+
     def extend(self, choices: Words) -> tuple[Words, Words, Words]:
         """64 transfers for each word of `choices`. What to send, (128 / k, words), and for each transfer a row under p and its
         AES, (64 * words, 2) each: their sum is the key chosen."""
@@ -154,6 +161,7 @@ class Sender:
         self._columns = np.flatnonzero(bits)
         low, high = (int.from_bytes(np.packbits(half, bitorder="little").tobytes(), "little") for half in (bits[:64], bits[64:]))
         self._shift = low ^ high, low  # delta under p
+        self._multiples = _multiples(*self._shift)
         self._k = k
 
     def __repr__(self) -> str:
@@ -163,6 +171,14 @@ class Sender:
         """As the chooser's, for both keys of each transfer."""
         self._made = _counted(self._made, len(encrypted) * count)
         return self._long.expanded(encrypted, first, count, 0), self._long.expanded(others, first, count, 1)
+
+    def sixteen(self, rows: Words, bits: int, used: int) -> tuple[Words, Words]:
+        """As the chooser's, of both what stands for each of sixteen numbers, (groups * fours * 64 * 16, 2) each: the sums are keys."""
+        combined = _combined(rows, bits, used)
+        self._made = _counted(self._made, len(self._multiples) * len(combined))
+        points = np.empty((len(self._multiples) * len(combined), 2), np.uint64)
+        kernels.spread(combined, self._multiples, points)
+        return points, _encrypted(self._aes, points)
 
     def message_words(self, words: int) -> int:
         """How many words a chooser's message for `words` words of choices has."""
@@ -179,6 +195,19 @@ class Sender:
         rows, others = np.empty((64 * words, 2), np.uint64), np.empty((64 * words, 2), np.uint64)
         kernels.rows(columns, words, *self._shift, rows, others)
         return rows, _encrypted(self._aes, rows), others, _encrypted(self._aes, others)
+
+
+def _combined(rows: Words, bits: int, used: int) -> Words:
+    combined = np.empty((len(rows) // (64 * bits) * -(-used // 4) * 64, 2), np.uint64)
+    kernels.combined(rows, bits, used, combined)
+    return combined
+
+
+def _multiples(low: int, high: int) -> Words:
+    """0 to 15 times delta under p, with the bits of the number standing for Y, omega Y, 1 and omega: what `combined` makes of delta in the place of those rows."""
+    delta, none = np.array([low, high], np.uint64), np.zeros(2, np.uint64)
+    multiples = [[delta if number >> i & 1 else none for i in range(4) for _ in range(64)] for number in range(16)]
+    return np.stack([_combined(np.array(rows), 4, 4)[0] for rows in multiples])
 
 
 def _counted(made: int, more: int) -> int:

@@ -11,11 +11,14 @@ import numpy as np
 
 from mpc.algebra.kernels import P as _P
 from mpc.algebra.kernels import once as _once
+from mpc.correlations import PRODUCTS
 
 _TILE = 64  # words of each leaf that are folded at once: 16 leaves are 8 KiB
 _LANES = 16  # 64 x 64 transpositions side by side, two cache lines of a column
 
-_0, _1, _2, _64 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(64)
+_0, _1, _2, _32, _64 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(32), np.uint64(64)
+_UPPER = np.uint64(0xFFFFFFFF00000000)
+_PLACES = np.array(PRODUCTS)
 
 
 # Loops run over slices from 0 to their size: with an index that could be negative, the compiler does not vectorise them.
@@ -274,6 +277,99 @@ def choose_threes(x: Any, y: Any, b: Any, corrections: Any, had: Any) -> None:
             had[t, word, 0] = p0 ^ corrections[t, word, 0] & b[t, word]
             had[t, word, 1] = p1 ^ corrections[t, word, 1] & b[t, word]
             had[t, word, 2] = p2 ^ corrections[t, word, 2] & b[t, word]
+
+
+# One-of-sixteen transfers. GF(16) is GF(4)[Y] / (Y^2 + Y + omega), and 128 bits (l, h) are 32 of its elements: omega (l, h) is (l + h, l), the
+# orthomorphism of `rows`, and the upper halves of l and h are the coefficients of Y. So sums with factors from GF(16) keep rows under it.
+
+
+@numba.njit(inline="always")
+def _times_y(low: Any, high: Any) -> Any:
+    """Y (c + d Y) = omega d + (c + d) Y."""
+    return ((low ^ high) >> _32) | ((low << _32) ^ (low & _UPPER)), (low >> _32) | ((high << _32) ^ (high & _UPPER))
+
+
+@numba.njit("void(uint64[:,::1], int64, int64, uint64[:,::1])", cache=True, nogil=True)
+def combined(keys: Any, bits: Any, used: Any, out: Any) -> None:
+    """Of each group of `bits` times 64 rows, those of the first `used` bits four by four: Y q0 + omega Y q1 + q2 + omega q3, out (groups * fours * 64, 2);
+    what the last four lacks counts as zero. Of a single bit that is no row that has a key of its own."""
+    fours = (used + 3) // 4
+    for group in range(out.shape[0] // (64 * fours)):
+        for four in range(fours):
+            to = out[64 * (fours * group + four) : 64 * (fours * group + four) + 64]
+            first, there = 64 * (bits * group + 4 * four), min(used - 4 * four, 4)
+            for row in range(64):
+                low, high = keys[first + row, 0], keys[first + row, 1]
+                if there > 1:
+                    low, high = low ^ keys[first + 64 + row, 0] ^ keys[first + 64 + row, 1], high ^ keys[first + 64 + row, 0]
+                low, high = _times_y(low, high)
+                if there > 2:
+                    low, high = low ^ keys[first + 128 + row, 0], high ^ keys[first + 128 + row, 1]
+                if there > 3:
+                    low, high = low ^ keys[first + 192 + row, 0] ^ keys[first + 192 + row, 1], high ^ keys[first + 192 + row, 0]
+                to[row, 0], to[row, 1] = low, high
+
+
+@numba.njit("void(uint64[:,::1], uint64[:,::1], uint64[:,::1])", cache=True, nogil=True)
+def spread(keys: Any, multiples: Any, out: Any) -> None:
+    """out (n * 16, 2): each of `keys` (n, 2) plus each of 16 `multiples`."""
+    for row in range(keys.shape[0]):
+        low, high, to = keys[row, 0], keys[row, 1], out[16 * row : 16 * row + 16]
+        for number in range(16):
+            to[number, 0], to[number, 1] = low ^ multiples[number, 0], high ^ multiples[number, 1]
+
+
+_CUBES = numba.uint64[:, :, ::1]
+
+
+@numba.njit(numba.void(_ROWS, _ROWS, _ROWS, _ROWS, _CUBES), cache=True, nogil=True)
+def send_fours(x: Any, y: Any, bits: Any, kept: Any, corrections: Any) -> None:
+    """GF(2)^64: with `bits` (fours, 4) plus each number, whose bits are the other end's, the products of which PRODUCTS says, under the key of that number and
+    what is kept, (fours, 11): corrections (fours, 15, 11), for all numbers but 0. The keys x + y are (fours * 64 * 16, 2)."""
+    a, products = np.empty(64 * _LANES, np.uint64), np.empty(16, np.uint64)
+    for four in range(bits.shape[0]):
+        first = 64 * 16 * four
+        for i in range(a.size):
+            a[i] = x[first + i, 0] ^ y[first + i, 0]
+        _transpose(a)
+        for number in range(16):
+            products[0] = ~_0
+            for i in range(4):
+                bit = bits[four, i] ^ (_0 - np.uint64(number >> i & 1))
+                for subset in range(1 << i):
+                    products[subset + (1 << i)] = products[subset] & bit
+            for place in range(_PLACES.size):
+                word = a[place * 16 + number] ^ products[_PLACES[place]]
+                if number == 0:
+                    kept[four, place] = word
+                else:
+                    corrections[four, number - 1, place] = word ^ kept[four, place]
+
+
+@numba.njit(numba.void(_ROWS, _ROWS, _ROWS, _CUBES, _ROWS), cache=True, nogil=True)
+def choose_fours(x: Any, y: Any, bits: Any, corrections: Any, had: Any) -> None:
+    """The other end: `bits` (fours, 4) are the numbers, the keys x + y (fours * 64, 2)."""
+    a, chosen = np.empty(64 * _LANES, np.uint64), np.empty(16, np.uint64)
+    for start in range(0, bits.shape[0], _LANES):
+        lanes = min(_LANES, bits.shape[0] - start)
+        for lane in range(lanes):
+            first = 64 * (start + lane)
+            for row in range(64):
+                a[row * _LANES + lane] = x[first + row, 0] ^ y[first + row, 0]
+        _transpose(a)
+        for lane in range(lanes):
+            four = start + lane
+            chosen[0] = ~_0
+            for i in range(4):
+                bit = bits[four, i]
+                for number in range(1 << i):
+                    chosen[number + (1 << i)] = chosen[number] & bit
+                    chosen[number] &= ~bit
+            for place in range(_PLACES.size):
+                word = a[place * _LANES + lane]
+                for number in range(1, 16):
+                    word ^= chosen[number] & corrections[four, number - 1, place]
+                had[four, place] = word
 
 
 # Products of vectors and numbers, added up over t: of the sender's vectors a (t, m) and the chooser's words b (t,). The keys

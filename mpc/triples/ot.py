@@ -8,7 +8,7 @@ it did not choose, pads to it, and shares.
 The other kinds go the same way. A square has one cross product a pair where a triple has two. A matrix product has one for each
 element of the smaller factor and a vector of the other. A random bit is the XOR of one of each contributor, in words as it
 is; as a number it goes from one to the next: R + r - 2 R r, where r, the next one's bit, chooses among what the ones before
-hold of R.
+hold of R. Masks of two contributors take one transfer for each bit (mpc/ot/fours.py).
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,6 +31,7 @@ from mpc.correlations import (
     Squares,
     Triples,
     Truncations,
+    bit_length,
     check,
     in_fours,
     matrix_product,
@@ -43,6 +44,7 @@ from mpc.errors import ProtocolError
 from mpc.ot.base import ID_BYTES, BaseKeys, base_transfers
 from mpc.ot.crossing import Elementwise, crossed
 from mpc.ot.extension import Chooser, Sender
+from mpc.ot.fours import Fours, bytes_corrected
 from mpc.ot.matrices import Outer, bytes_of_matrices, vector_product_over
 from mpc.ot.products import OneBit, Threes, bytes_chosen, bytes_each_way, product_over
 from mpc.randomness import Stream
@@ -97,7 +99,7 @@ class ObliviousTriples:
     def made(self, ctx: Context, kind: Row) -> Iterator[list[Array]]:
         """This party's shares of each part, in batches. A triple: 516 bytes to each of the t peers over Z_2^64, 744 over
         GF(2^61-1); an AND of words: 264; a square: 258 or 372 on average; 64 bits: from each contributor 256 to all before
-        it, 512 to all after it, in 2 t rounds; a mask as many as 64 bits."""
+        it, 512 to all after it, in 2 t rounds; masks: see docs/protocols.md."""
         for piece in kind.pieces(_largest(kind, ctx.scheme)):
             yield self._piece(ctx, piece)
 
@@ -111,12 +113,12 @@ class ObliviousTriples:
             ends = np.cumsum([prod(part.shape) for part in parts])
             flat = self._shared(ctx, (int(ends[-1]),), self._matrices(ctx, kind))
             return [x.reshape(part.shape) for part, x in zip(parts, np.split(flat, ends[:-1]), strict=True)]
-        words, bits = self._bits(ctx, parts[0])
-        made: tuple[Array | None, ...] = (words, bits)
         if isinstance(kind, Masks):
-            multiplied = words if words is None or not isinstance(kind, Truncations) else words[:, : kind.shift]
-            products = self._products(ctx.under(parts[0].scheme), multiplied)
-            made = (words, products, None if bits is None else _numbers(kind, ctx.scheme.algebra, bits.reshape(*parts[0].shape, 64)))
+            masked = self._masks if len(_contributors(ctx.scheme)) != 2 else self._masks_of_two
+            words, products, bits = masked(ctx, kind)
+            made: tuple[Array | None, ...] = (words, products, None if bits is None else _numbers(kind, ctx.scheme.algebra, bits))
+        else:
+            made = self._bits(ctx, parts[0])
         return [self._shared(ctx.under(part.scheme), part.shape, x) for part, x in zip(parts, made, strict=True)]
 
     def _triples(self, ctx: Context, count: int) -> Array | None:
@@ -167,6 +169,31 @@ class ObliviousTriples:
             elif ctx.me == j:
                 crossed(ctx, links, tag, {}, dict.fromkeys(range(j), Elementwise(product, algebra, mine, part)))
         return words, part
+
+    def _masks(self, ctx: Context, kind: Masks) -> tuple[Array, Array, Array] | tuple[None, None, None]:
+        """Random words; this contributor's part of their products in fours; and that of each bit as a number, (words, bits, 64)."""
+        drawn, *_ = kind.drawn(ctx.scheme)
+        words, bits = self._bits(ctx, drawn)
+        products = self._products(ctx.under(drawn.scheme), None if words is None else words[:, : _multiplied(kind, ctx.scheme)])
+        if words is None or bits is None or products is None:
+            return None, None, None
+        return words, products, bits.reshape(*words.shape, 64)
+
+    def _masks_of_two(self, ctx: Context, kind: Masks) -> tuple[Array, Array, Array] | tuple[None, None, None]:
+        """As `_masks`, from one transfer a bit where that takes five and more. The lower is the sender for the first half, for the second the other."""
+        links, tag, algebra = self.link(ctx), ctx.tag(OPERATION), ctx.scheme.algebra
+        if ctx.me not in _contributors(ctx.scheme):
+            return None, None, None
+        drawn, (products_part, _) = kind.drawn(ctx.scheme)[0], kind.following(ctx.scheme)
+        words, products = drawn.uniform(self._stream), np.empty(products_part.shape, np.uint64)
+        numbers = _zeros(algebra, (*drawn.shape, 64))
+        first = _first_half(kind.count)
+        halves = [
+            Fours(algebra, words[half], _multiplied(kind, ctx.scheme), numbers[half], products[half]) for half in (slice(first), slice(first, None))
+        ]
+        sending, choosing = ({i: halves[(ctx.me > i) != is_chooser] for i in links} for is_chooser in (False, True))
+        crossed(ctx, links, tag, sending, choosing)
+        return words, products, numbers
 
     def _products(self, ctx: Context, words: Array | None) -> Array | None:
         """This contributor's part of the products of `words` in fours, as `Masks` has them. Two neighbours each at first; then
@@ -264,6 +291,11 @@ def _largest(kind: Kind, scheme: Scheme) -> int:
     return _BITS if isinstance(kind, Bits) else BATCH
 
 
+def _multiplied(kind: Masks, scheme: Scheme) -> int:
+    """Of so many bits there are products."""
+    return kind.shift if isinstance(kind, Truncations) else bit_length(scheme.algebra)
+
+
 def _numbers(kind: Masks, algebra: Algebra, bits: Array) -> Array:
     """What bits (count, bits, 64) make up, as `kind` has it."""
 
@@ -293,6 +325,10 @@ def _piece_cost(scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
         return cost + Cost(2, bytes_chosen(chosen * product.words) + sent * product.corrected)
     if isinstance(kind, Matrices):
         return cost + Cost(2, (below + above) * bytes_of_matrices(vector_product_over(algebra), kind))
+    if isinstance(kind, Masks) and len(contributors) == 2:
+        first, bits = _first_half(kind.count), bit_length(algebra)
+        sent = (first, kind.count - first)[below]
+        return cost + Cost(2, bytes_chosen((kind.count - sent) * bits) + sent * bytes_corrected(algebra, bits, _multiplied(kind, scheme)))
     bit, words = OneBit(algebra), prod(kind.drawn(scheme)[0].shape)
     steps = above + (me > 0)
     cost += Cost(2 * steps, below * bytes_chosen(words) + above * words * bit.corrected)
