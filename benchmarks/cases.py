@@ -32,6 +32,8 @@ from protocols.gadgets import (
     reveal_cost,
     share,
     share_cost,
+    square,
+    square_cost,
     truncate,
     truncate_cost,
 )
@@ -160,8 +162,8 @@ _HISTOGRAM = (
 )
 _MOMENTS = (
     lambda ctx, values: share(ctx, values)[0],
-    lambda ctx, x: reveal(ctx, x.sum(), dot(ctx, x, x)),
-    lambda scheme, me, n, source: dot_cost(scheme, me, source, 1, n) + reveal_cost(scheme, me, range(scheme.parties), 2),
+    lambda ctx, x: reveal(ctx, x.sum(), square(ctx, x).sum() if ctx.triples else dot(ctx, x, x)),
+    lambda scheme, me, n, source: (square_cost(scheme, me, source, n) if source else dot_cost(scheme, me, source, 1, n)) + reveal_cost(scheme, me, range(scheme.parties), 2),
     lambda x: (x.mean(), x.var()),
 )
 _TRUNCATE = (

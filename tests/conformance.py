@@ -62,6 +62,8 @@ from protocols.gadgets import (
     select_cost,
     share,
     share_cost,
+    square,
+    square_cost,
     truncate,
     truncate_cost,
 )
@@ -436,6 +438,11 @@ CASES: dict[str, Case] = {
         _multiply,
         lambda v, n: [[a * b for a, b in zip(v[0], v[1], strict=True)]],
         lambda ctx: _multiplied(ctx, LENGTH),
+    ),
+    "square": Case(
+        lambda ctx, x, mine: [square(ctx, x[0])],
+        lambda v, n: [[a * a for a in v[0]]],
+        lambda ctx: square_cost(ctx.scheme, ctx.me, ctx.triples, LENGTH),
     ),
     "dot": Case(
         _dot,

@@ -27,7 +27,7 @@ from mpc.schemes.plaintext import Plaintext
 from mpc.schemes.replicated import Replicated
 from mpc.schemes.shamir import Shamir, lagrange
 from mpc.simulate import simulate
-from protocols.gadgets import multiply, reveal, share
+from protocols.gadgets import multiply, reveal, share, square
 
 FALSE_ALARM = 1e-8
 """The probability that one comparison of two views fails though the views are alike (Bonferroni over its tests)."""
@@ -59,10 +59,10 @@ class Spy:
 
 
 class Again(Spy):
-    """A planted bug: the first triple is handed out for ever."""
+    """A planted bug: the first triple, and the first square, are handed out for ever."""
 
     def take(self, ctx, kind):
-        return self.taken[0] if self.taken else super().take(ctx, kind)
+        return next((taken for taken in self.taken if len(taken) == len(kind.parts(ctx.scheme))), None) or super().take(ctx, kind)
 
 
 def compute(ctx, job):
@@ -74,11 +74,12 @@ def compute(ctx, job):
     own = {f"input of {i}": x.data for i, x in enumerate(shares)}
     other = next(i for i in range(ctx.parties) if i not in (secret, zero))
     products = [multiply(ctx, shares[secret], shares[zero]), multiply(ctx, shares[other], shares[zero])]
-    own |= {f"product {k}": product.data for k, product in enumerate(products)}
+    squares = [square(ctx, shares[k]) for k in (secret, other)]
+    own |= {f"product {k}": product.data for k, product in enumerate([*products, *squares])}
     reveal(ctx, *products)
     reveal(ctx, sum(shares[1:], shares[0]), to=[receiver])
     for k, triple in enumerate(ctx.triples.taken if ctx.triples is not None else []):
-        own |= {f"triple {k}, {name}": x.data for name, x in zip("abc", triple, strict=True)}
+        own |= {f"triple {k}, {name}": x.data for name, x in zip("abc", triple, strict=False)}
     return own
 
 
@@ -285,8 +286,8 @@ def test_the_dealer_sees_counts_alone(scheme):
         jobs = [(np.full(LENGTH, value), 0, 1, 0, Spy) for value in (x, 0, 5)]
         simulate(compute, jobs, scheme, wrap=wrap)
         received.append(seen[DEALER].received)
-    request = struct.pack("<4Q", 0, LENGTH, 0, 0)  # triples, so many
-    expected = [(party, Tag(step, "triples"), request) for step in range(2) for party in range(3)]
+    requests = [struct.pack("<4Q", kind, LENGTH, 0, 0) for kind in (0, 0, 2, 2)]  # triples, then squares, so many
+    expected = [(party, Tag(step, "triples"), request) for step, request in enumerate(requests) for party in range(3)]
     assert received == [expected, expected]
 
 

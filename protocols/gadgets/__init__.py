@@ -32,7 +32,7 @@ from protocols.gadgets.fixed_point import (
     square_root_cost,
 )
 from protocols.gadgets.merge import merge, merge_cost
-from protocols.gadgets.multiply import dot, dot_cost, multiply, multiply_cost
+from protocols.gadgets.multiply import dot, dot_cost, multiply, multiply_cost, square, square_cost
 from protocols.gadgets.noise import gaussian, gaussian_cost
 from protocols.gadgets.quotient import quotient, quotient_cost
 from protocols.gadgets.reveal import reveal, reveal_cost, reveal_each, reveal_each_cost
@@ -46,5 +46,5 @@ __all__ = [
     "decompose_cost", "divide", "divide_cost", "dot", "dot_cost", "equal", "exponential", "exponential_cost", "gaussian", "gaussian_cost", "histogram", "histogram_cost", "is_zero", "is_zero_cost", "less", "logarithm",
     "logarithm_cost", "merge", "merge_cost", "multiply", "multiply_cost", "negative", "negative_cost", "quotient",
     "quotient_cost", "reached", "reached_cost", "reveal", "reveal_bits", "reveal_bits_cost", "reveal_cost", "reveal_each", "reveal_each_cost", "select",
-    "select_cost", "share", "share_cost", "square_root", "square_root_cost", "truncate", "truncate_cost",
+    "select_cost", "share", "share_cost", "square", "square_cost", "square_root", "square_root_cost", "truncate", "truncate_cost",
 ]  # fmt: skip

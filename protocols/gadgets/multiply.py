@@ -8,7 +8,7 @@ import numpy as np
 
 from mpc.algebra import Algebra, Array
 from mpc.context import Context, Costed
-from mpc.correlations import triples
+from mpc.correlations import Squares, triples
 from mpc.cost import Cost
 from mpc.dealing import deal, deal_cost
 from mpc.errors import ProtocolError
@@ -39,6 +39,28 @@ def dot(ctx: Context, x: Share, y: Share) -> Share:
         return multiply(ctx, x, y).sum(-1)
     product = _replicate(ctx, x, y) if isinstance(ctx.scheme, Replicated) else _reshare(ctx, x, y)
     return replace(product, scale=x.scale + y.scale)
+
+
+def square(ctx: Context, x: Share) -> Share:
+    """Each element of a share times itself; its scale is twice as large. Discloses nothing. One round. With a source of triples half of what `multiply` sends, and a random square
+    an element: with d = x - a opened, x x = a a + d (x + a). Without one, as `multiply`."""
+    if ctx.triples is None:
+        return multiply(ctx, x, x)
+    ctx.check(x)
+    source, algebra = ctx.triples, ctx.scheme.algebra
+    source.request(ctx, Squares(x.data.size))
+    all_x, product = x.data.reshape(-1), np.empty(x.data.size, x.data.dtype)
+    kept: deque[tuple[Array, Array]] = deque()
+
+    def masked(block: slice) -> Array:
+        a, c = (share.data for share in source.take(ctx, Squares(block.stop - block.start)))
+        kept.append((a, c))
+        return algebra.subtract(all_x[block], a)
+
+    for block, mine, received in ctx.broadcast("square", x.data.size, masked):
+        a, c = kept.popleft()
+        product[block] = algebra.add(c, algebra.multiply(opened(ctx, mine, received, "square"), algebra.add(all_x[block], a)))
+    return replace(x, data=product.reshape(x.shape), scale=2 * x.scale)
 
 
 def _check(ctx: Context, x: Share, y: Share) -> None:
@@ -109,6 +131,13 @@ def _summed(algebra: Algebra, products: Array) -> Array:
 def dot_cost(scheme: Scheme, me: PartyId, source: Costed | None, elements: int, length: int) -> Cost:
     """What one `dot` that gives so many elements, each of `length` products, costs party `me`."""
     return multiply_cost(scheme, me, source, elements * (length if source is not None else 1))
+
+
+def square_cost(scheme: Scheme, me: PartyId, source: Costed | None, elements: int) -> Cost:
+    """What one `square` of `elements` costs party `me`."""
+    if source is None:
+        return multiply_cost(scheme, me, source, elements)
+    return source.cost(scheme, me, Squares(elements)) + reveal_cost(scheme, me, range(scheme.parties), elements)
 
 
 def multiply_cost(scheme: Scheme, me: PartyId, source: Costed | None, elements: int) -> Cost:

@@ -19,7 +19,7 @@ from mpc.cost import Cost
 from mpc.schemes import PartyId, Scheme
 from mpc.share import Share, concatenate
 from protocols.expression import Node
-from protocols.gadgets import multiply, multiply_cost, quotient, quotient_cost
+from protocols.gadgets import quotient, quotient_cost, square, square_cost
 from protocols.gadgets.quotient import BASE
 from protocols.statistics.base import Arguments, Measure, Row, Value, decimal, upwards
 
@@ -146,14 +146,13 @@ def secure(
     nothing. Rounds as `quotient` has them for the most digits, and one more where there is an HHI."""
     indices = [ratio for ratio in ratios if ratio.is_of_companies]
     (cells,) = totals[ratios[0]][0].shape
-    square: dict[Ratio, Share] = {}
+    squared: dict[Ratio, Share] = {}
     if indices:
-        of = concatenate([totals[ratio][0] for ratio in indices])
-        flat = multiply(ctx, of, of)
-        square = {ratio: flat[k * cells : (k + 1) * cells] for k, ratio in enumerate(indices)}
+        flat = square(ctx, concatenate([totals[ratio][0] for ratio in indices]))
+        squared = {ratio: flat[k * cells : (k + 1) * cells] for k, ratio in enumerate(indices)}
     found: dict[Ratio, Share] = {}
     for digits, alike in _by_digits(ratios).items():
-        pairs = [ratio.divided(totals[ratio], square.get(ratio), squares.get(ratio)) for ratio in alike]
+        pairs = [ratio.divided(totals[ratio], squared.get(ratio), squares.get(ratio)) for ratio in alike]
         flat = quotient(ctx, concatenate([x for x, _ in pairs]), concatenate([y for _, y in pairs]), digits)
         found |= {ratio: flat[k * cells : (k + 1) * cells] for k, ratio in enumerate(alike)}
     return [found[ratio] for ratio in ratios]
@@ -162,7 +161,7 @@ def secure(
 def secure_cost(scheme: Scheme, me: PartyId, source: Costed | None, ratios: Sequence[Ratio], cells: int) -> Cost:
     """What one `secure` costs party `me`."""
     indices = sum(ratio.is_of_companies for ratio in ratios)
-    cost = multiply_cost(scheme, me, source, indices * cells) if indices else Cost()
+    cost = square_cost(scheme, me, source, indices * cells) if indices else Cost()
     return reduce(
         add, (quotient_cost(scheme, me, source, len(alike) * cells, digits) for digits, alike in _by_digits(ratios).items()), cost
     )
