@@ -173,7 +173,7 @@ class Masks(Row):
         return Part(boolean(scheme), (self.count, fours, len(PRODUCTS))), Part(scheme, (self.count, 64))
 
     def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
-        return _in_products(drawn[0]), np.ascontiguousarray(_in_numbers(drawn[0], scheme.algebra))
+        return in_products(drawn[0]), np.ascontiguousarray(_in_numbers(drawn[0], scheme.algebra))
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class Truncations(Masks):
     def values(self, scheme: Scheme, *drawn: Array) -> tuple[Array, ...]:
         (words,) = drawn
         numbers = [_in_numbers(cut, scheme.algebra) for cut in (words, words[:, self.shift :], words[:, -1:])]
-        return _in_products(words[:, : self.shift]), np.stack(numbers, axis=1)
+        return in_products(words[:, : self.shift]), np.stack(numbers, axis=1)
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,7 @@ def in_fours(words: Array) -> Array:
     return padded.reshape(*words.shape[:-1], -1, 4)
 
 
-def _in_products(words: Array) -> Array:
+def in_products(words: Array) -> Array:
     """The products of the bits (words, bits) in fours: (words, fours, 11)."""
     bits = np.moveaxis(in_fours(words), 2, 0)
     return np.stack([reduce(np.bitwise_and, (bits[i] for i in range(4) if subset >> i & 1)) for subset in PRODUCTS], axis=-1)

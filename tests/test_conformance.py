@@ -186,12 +186,10 @@ def makes(cell: Cell, me: int, kind: Kind) -> Cost:
         rounds = 2 * (above + (below > 0))
         if isinstance(kind, Masks) and below + above:
             fours = ((kind.shift if isinstance(kind, Truncations) else bits) + 3) // 4
-            if t == 1:  # one party sends for a half, for each four fifteen times eleven products as well; the other for the rest
-                halves = (kind.count + 1) // 2, kind.count // 2
-                chosen, sent, rounds = halves[1 - me] * bits * 64, halves[me] * (bits * 64 * width + fours * 15 * 11 * 8), 2
-            else:  # of four bits two pairs, then three words times three
-                fours *= (below + above) * kind.count
-                chosen, sent, rounds = chosen + fours * (2 + 3) * 64, sent + fours * (2 + 9) * 8, rounds + 4
+            more, fewer = (kind.count + 1) // 2, kind.count // 2  # from the first contributor on, and from the last
+            chosen = (below * more + above * fewer) * bits * 64
+            sent = (above * more + below * fewer) * (bits * 64 * width + fours * 15 * 11 * 8)  # for each four fifteen times eleven products
+            rounds = 2 * len({step for step in range(1, t + 1) if me <= step or (t - me <= step and fewer)})
     elif isinstance(kind, Matrices):
         m, k, n_columns = kind.m, kind.k, kind.n
         chosen, sent = (below + above) * k * min(m, n_columns) * transfers, (below + above) * m * k * n_columns * corrections

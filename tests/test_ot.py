@@ -308,7 +308,7 @@ def test_products_in_fours_are_sent_as_if_they_were_random(bug: str) -> None:
         sender._multiples = np.zeros_like(sender._multiples)
     message, *_ = chooser.extend(np.zeros(256, np.uint64))
     q, *_ = sender.extend(message)
-    kept, corrections = np.empty((64, 11), np.uint64), np.empty((64, 15, 11), np.uint64)
+    kept, corrections = np.zeros((64, 11), np.uint64), np.empty((64, 15, 11), np.uint64)
     kernels.send_fours(*sender.sixteen(q, 4, 4), np.zeros((64, 4), np.uint64), kept, corrections)
     assert uniform(kept.reshape(-1).view(np.uint8))
     assert uniform(corrections.reshape(-1).view(np.uint8)) == (not bug)

@@ -131,7 +131,7 @@ class Chooser:
 
     def sixteen(self, rows: Words, bits: int, used: int) -> tuple[Words, Words]:
         """One of sixteen keys for each four bits of choices: of groups of `bits` words of transfers, whose `rows` these are as `extend` gives them, the first `used` bits
-        four by four. A row and its AES, (groups * fours * 64, 2) each: their sum is the key of the number that the four bits chosen are, of which the first is the lowest. (section 5) [Roy22]"""
+        four by four. A row and its AES, (groups * fours * 64, 2) each: their sum is the key of the number that the four bits chosen are, of which the first is the lowest."""
         combined = _combined(rows, bits, used)
         self._made = _counted(self._made, 16 * len(combined))
         return combined, _encrypted(self._aes, combined)

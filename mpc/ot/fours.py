@@ -1,7 +1,8 @@
-"""Random numbers with their bits, and the products of the bits in fours, between two parties, from one transfer a bit.
+"""Random bits as numbers, and their products in fours, when a party adds bits of its own: one transfer a bit with each party before it.
 
-Each party has random words u or v; the bits are u + v. As a number a bit is u + (1 - 2u) v, a transfer with a correction of one element [Gilboa99]. Of four bits the
-transfers make one of sixteen keys as well, by v: under that of number w the sender sends the eleven products of the bits u + w, so both have shares of those of u + v. [RRKCGRS20]
+The parties before have shares of a number R, 0 or 1, for each bit, and XOR shares of the products of every four bits. With the next one's bit r, R becomes R + r - 2 R r, a transfer
+with a correction of one element [Gilboa99]. The transfers of four bits give one of sixteen keys as well, by the four r's: under that of number w the sender sends what its shares of the eleven
+products become when w is added to the four, which is linear in them. Between two parties such keys for four bits are those of [RRKCGRS20].
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import numpy as np
 from mpc.algebra import Algebra, Array
 from mpc.channel import Payload
 from mpc.context import blocks
-from mpc.correlations import PRODUCTS, in_fours, unpacked
+from mpc.correlations import PRODUCTS, in_fours
 from mpc.ot import kernels
 from mpc.ot.extension import Chooser, Sender, Words
 from mpc.ot.products import OneBit
@@ -28,8 +29,8 @@ def bytes_corrected(algebra: Algebra, bits: int, used: int) -> int:
 
 @dataclass(frozen=True)
 class Fours:
-    """A `Factor` (`crossing.py`): this party's `words` (groups, bits). Its shares of each bit as a number go to `numbers` (groups, bits, 64), those of the products of the
-    first `used` bits in fours to `products` (groups, fours, 11), an array without gaps."""
+    """A `Factor` (`crossing.py`): this party's words `mine` (groups, bits), and what it has so far, which is changed: of each bit as a number, `numbers` (groups, bits, 64), and
+    of the products of the first `used` bits in fours, `products` (groups, fours, 11), an array without gaps. At first these are of its own bits."""
 
     algebra: Algebra
     mine: Array = field(repr=False)
@@ -53,28 +54,23 @@ class Fours:
         return np.ascontiguousarray(self.mine[block]).reshape(-1)
 
     def send(self, end: Sender, keys: tuple[Words, Words, Words, Words], block: slice) -> Iterator[Payload]:
-        part = self._part(block)
+        part = self.numbers[block].reshape(-1, 64)
         minus_twice = self.algebra.subtract(self.algebra.subtract(part - part, part), part)
         share, corrections = OneBit(self.algebra).sender(keys, minus_twice)
         self.numbers[block] = self.algebra.add(part, share).reshape(self.numbers[block].shape)
         yield corrections
         fours, rows = self._fours(block), keys[0].reshape(block.stop - block.start, -1, 2)
         masked = np.empty((*fours.shape[:2], *_SHAPE), np.uint64)
-        for group, kept in enumerate(self.products[block]):  # one by one: its sixteen keys for each four fill a core's cache
-            kernels.send_fours(*end.sixteen(rows[group], self.bits, self.used), fours[group], kept, masked[group])
+        for group, products in enumerate(self.products[block]):  # one by one: its sixteen keys for each four fill a core's cache
+            kernels.send_fours(*end.sixteen(rows[group], self.bits, self.used), fours[group], products, masked[group])
         yield masked.astype("<u8", copy=False).tobytes()
 
     def choose(self, end: Chooser, keys: tuple[Words, Words], block: slice, receive: Callable[[int], Payload]) -> None:
-        part, one_bit, fours = self._part(block), OneBit(self.algebra), self._fours(block)
+        one_bit, flat = OneBit(self.algebra), self._fours(block).reshape(-1, 4)
         had = one_bit.chooser(keys, self.choices(block), receive(self.words(block) * one_bit.corrected))
-        self.numbers[block] = self.algebra.add(part, had).reshape(self.numbers[block].shape)
-        flat = fours.reshape(-1, 4)
+        self.numbers[block] = self.algebra.add(self.numbers[block], had.reshape(self.numbers[block].shape))
         masked = np.frombuffer(receive(8 * len(flat) * _SHAPE[0] * _SHAPE[1]), "<u8").astype(np.uint64).reshape(-1, *_SHAPE)
         kernels.choose_fours(*end.sixteen(keys[0], self.bits, self.used), flat, masked, self.products[block].reshape(-1, _SHAPE[1]))
-
-    def _part(self, block: slice) -> Array:
-        """This party's bits as numbers, (words, 64)."""
-        return self.algebra.encode(unpacked(self.choices(block)))
 
     def _fours(self, block: slice) -> Array:
         """(groups, fours, 4)."""

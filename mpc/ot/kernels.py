@@ -16,7 +16,7 @@ from mpc.correlations import PRODUCTS
 _TILE = 64  # words of each leaf that are folded at once: 16 leaves are 8 KiB
 _LANES = 16  # 64 x 64 transpositions side by side, two cache lines of a column
 
-_0, _1, _2, _32, _64 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(32), np.uint64(64)
+_0, _1, _32, _64 = np.uint64(0), np.uint64(1), np.uint64(32), np.uint64(64)
 _UPPER = np.uint64(0xFFFFFFFF00000000)
 _PLACES = np.array(PRODUCTS)
 
@@ -239,46 +239,6 @@ def choose_words(x: Any, y: Any, b: Any, corrections: Any, had: Any) -> None:
         had[t] = m ^ corrections[t, 0] & b[t]
 
 
-@numba.njit("void(uint64[:,::1], uint64[:,::1], uint64[:,::1], uint64[:,::1], uint64[:,::1], uint64[:,:,::1], uint64[:,:,::1])", cache=True, nogil=True)
-def send_threes(x0: Any, y0: Any, x1: Any, y1: Any, a: Any, kept: Any, corrections: Any) -> None:
-    """GF(2)^64: each of the three words of a (t, 3) times each of three words of choices, from the three lowest bits of the
-    keys: kept and corrections (t, 3, 3), the chooser's word first."""
-    for t in range(len(a)):
-        for word in range(3):
-            p0, p1, p2, q0, q1, q2 = _0, _0, _0, _0, _0, _0
-            first = 64 * (3 * t + word)
-            for i in range(64):
-                at, shift = first + i, np.uint64(i)
-                p, q = x0[at, 0] ^ y0[at, 0], x1[at, 0] ^ y1[at, 0]
-                p0 |= (p & _1) << shift
-                p1 |= (p >> _1 & _1) << shift
-                p2 |= (p >> _2 & _1) << shift
-                q0 |= (q & _1) << shift
-                q1 |= (q >> _1 & _1) << shift
-                q2 |= (q >> _2 & _1) << shift
-            kept[t, word, 0], kept[t, word, 1], kept[t, word, 2] = p0, p1, p2
-            corrections[t, word, 0] = p0 ^ q0 ^ a[t, 0]
-            corrections[t, word, 1] = p1 ^ q1 ^ a[t, 1]
-            corrections[t, word, 2] = p2 ^ q2 ^ a[t, 2]
-
-
-@numba.njit("void(uint64[:,::1], uint64[:,::1], uint64[:,::1], uint64[:,:,::1], uint64[:,:,::1])", cache=True, nogil=True)
-def choose_threes(x: Any, y: Any, b: Any, corrections: Any, had: Any) -> None:
-    for t in range(len(b)):
-        for word in range(3):
-            p0, p1, p2 = _0, _0, _0
-            first = 64 * (3 * t + word)
-            for i in range(64):
-                at, shift = first + i, np.uint64(i)
-                p = x[at, 0] ^ y[at, 0]
-                p0 |= (p & _1) << shift
-                p1 |= (p >> _1 & _1) << shift
-                p2 |= (p >> _2 & _1) << shift
-            had[t, word, 0] = p0 ^ corrections[t, word, 0] & b[t, word]
-            had[t, word, 1] = p1 ^ corrections[t, word, 1] & b[t, word]
-            had[t, word, 2] = p2 ^ corrections[t, word, 2] & b[t, word]
-
-
 # One-of-sixteen transfers. GF(16) is GF(4)[Y] / (Y^2 + Y + omega), and 128 bits (l, h) are 32 of its elements: omega (l, h) is (l + h, l), the
 # orthomorphism of `rows`, and the upper halves of l and h are the coefficients of Y. So sums with factors from GF(16) keep rows under it.
 
@@ -323,32 +283,35 @@ _CUBES = numba.uint64[:, :, ::1]
 
 
 @numba.njit(numba.void(_ROWS, _ROWS, _ROWS, _ROWS, _CUBES), cache=True, nogil=True)
-def send_fours(x: Any, y: Any, bits: Any, kept: Any, corrections: Any) -> None:
-    """GF(2)^64: with `bits` (fours, 4) plus each number, whose bits are the other end's, the products of which PRODUCTS says, under the key of that number and
-    what is kept, (fours, 11): corrections (fours, 15, 11), for all numbers but 0. The keys x + y are (fours * 64 * 16, 2)."""
-    a, products = np.empty(64 * _LANES, np.uint64), np.empty(16, np.uint64)
+def send_fours(x: Any, y: Any, bits: Any, products: Any, corrections: Any) -> None:
+    """GF(2)^64: `bits` (fours, 4) and `products` (fours, 11), as PRODUCTS has them, are shares of the bits of numbers and of their products. For each number that the other end may
+    add, what becomes of the products, under the key of that number and what is kept, which takes their place: corrections (fours, 15, 11), for all numbers but 0.
+    The keys x + y are (fours * 64 * 16, 2)."""
+    a, terms = np.empty(64 * _LANES, np.uint64), np.empty(16, np.uint64)
     for four in range(bits.shape[0]):
         first = 64 * 16 * four
         for i in range(a.size):
             a[i] = x[first + i, 0] ^ y[first + i, 0]
         _transpose(a)
-        for number in range(16):
-            products[0] = ~_0
-            for i in range(4):
-                bit = bits[four, i] ^ (_0 - np.uint64(number >> i & 1))
-                for subset in range(1 << i):
-                    products[subset + (1 << i)] = products[subset] & bit
+        terms[0] = _0  # of what it adds by itself, the other end knows the products
+        for i in range(4):
+            terms[1 << i] = bits[four, i]
+        for place in range(_PLACES.size):
+            terms[_PLACES[place]] = products[four, place]
+            products[four, place] ^= a[place * 16]
+        for step in range(1, 16):  # in Gray's order: with one bit added or taken away, a product takes up, or loses, that of its other bits
+            bit = step & -step
+            number = step ^ step >> 1
+            for subset in range(16):
+                if subset & bit:
+                    terms[subset] ^= terms[subset ^ bit]
             for place in range(_PLACES.size):
-                word = a[place * 16 + number] ^ products[_PLACES[place]]
-                if number == 0:
-                    kept[four, place] = word
-                else:
-                    corrections[four, number - 1, place] = word ^ kept[four, place]
+                corrections[four, number - 1, place] = a[place * 16 + number] ^ terms[_PLACES[place]] ^ products[four, place]
 
 
 @numba.njit(numba.void(_ROWS, _ROWS, _ROWS, _CUBES, _ROWS), cache=True, nogil=True)
 def choose_fours(x: Any, y: Any, bits: Any, corrections: Any, had: Any) -> None:
-    """The other end: `bits` (fours, 4) are the numbers, the keys x + y (fours * 64, 2)."""
+    """The other end: `bits` (fours, 4) are the numbers, the keys x + y (fours * 64, 2). What it gets is added to `had` (fours, 11)."""
     a, chosen = np.empty(64 * _LANES, np.uint64), np.empty(16, np.uint64)
     for start in range(0, bits.shape[0], _LANES):
         lanes = min(_LANES, bits.shape[0] - start)
@@ -369,7 +332,7 @@ def choose_fours(x: Any, y: Any, bits: Any, corrections: Any, had: Any) -> None:
                 word = a[place * _LANES + lane]
                 for number in range(1, 16):
                     word ^= chosen[number] & corrections[four, number - 1, place]
-                had[four, place] = word
+                had[four, place] ^= word
 
 
 # Products of vectors and numbers, added up over t: of the sender's vectors a (t, m) and the chooser's words b (t,). The keys

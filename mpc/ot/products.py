@@ -132,27 +132,6 @@ class Wide:
 
 
 @dataclass(frozen=True, slots=True)
-class Threes:
-    """Words of bits, an item three of them at each party, (t, 3): all nine products, the chooser's word first, (t, 3, 3)."""
-
-    words = 3
-    corrected = 8 * 9
-
-    def choices(self, b: Array) -> Words:
-        return np.ascontiguousarray(b).reshape(-1)
-
-    def sender(self, keys: tuple[Words, Words, Words, Words], a: Array) -> tuple[Array, bytes]:
-        kept, corrections = np.empty((len(a), 3, 3), np.uint64), np.empty((len(a), 3, 3), np.uint64)
-        kernels.send_threes(*keys, np.ascontiguousarray(a), kept, corrections)
-        return kept, corrections.astype("<u8", copy=False).tobytes()
-
-    def chooser(self, keys: tuple[Words, Words], b: Array, corrections: Payload) -> Array:
-        had, raw = np.empty((len(b), 3, 3), np.uint64), np.frombuffer(corrections, "<u8").astype(np.uint64).reshape(-1, 3, 3)
-        kernels.choose_threes(*keys, np.ascontiguousarray(b), raw, had)
-        return had
-
-
-@dataclass(frozen=True, slots=True)
 class OneBit:
     """Elements times bits, 64 of each an item: the sender's are elements (t, 64), the chooser's words of bits (t,); one
     transfer and one element of correction each."""

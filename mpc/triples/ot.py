@@ -8,7 +8,7 @@ it did not choose, pads to it, and shares.
 The other kinds go the same way. A square has one cross product a pair where a triple has two. A matrix product has one for each
 element of the smaller factor and a vector of the other. A random bit is the XOR of one of each contributor, in words as it
 is; as a number it goes from one to the next: R + r - 2 R r, where r, the next one's bit, chooses among what the ones before
-hold of R. Masks of two contributors take one transfer for each bit (mpc/ot/fours.py).
+hold of R; in masks it chooses among what becomes of the products of bits as well (mpc/ot/fours.py).
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ from mpc.correlations import (
     Truncations,
     bit_length,
     check,
-    in_fours,
+    in_products,
     matrix_product,
     shares,
     unpacked,
@@ -46,7 +46,7 @@ from mpc.ot.crossing import Elementwise, crossed
 from mpc.ot.extension import Chooser, Sender
 from mpc.ot.fours import Fours, bytes_corrected
 from mpc.ot.matrices import Outer, bytes_of_matrices, vector_product_over
-from mpc.ot.products import OneBit, Threes, bytes_chosen, bytes_each_way, product_over
+from mpc.ot.products import OneBit, bytes_chosen, bytes_each_way, product_over
 from mpc.randomness import Stream
 from mpc.schemes import PartyId, Scheme
 from mpc.schemes.additive import Additive
@@ -114,8 +114,7 @@ class ObliviousTriples:
             flat = self._shared(ctx, (int(ends[-1]),), self._matrices(ctx, kind))
             return [x.reshape(part.shape) for part, x in zip(parts, np.split(flat, ends[:-1]), strict=True)]
         if isinstance(kind, Masks):
-            masked = self._masks if len(_contributors(ctx.scheme)) != 2 else self._masks_of_two
-            words, products, bits = masked(ctx, kind)
+            words, products, bits = self._masks(ctx, kind)
             made: tuple[Array | None, ...] = (words, products, None if bits is None else _numbers(kind, ctx.scheme.algebra, bits))
         else:
             made = self._bits(ctx, parts[0])
@@ -171,50 +170,23 @@ class ObliviousTriples:
         return words, part
 
     def _masks(self, ctx: Context, kind: Masks) -> tuple[Array, Array, Array] | tuple[None, None, None]:
-        """Random words; this contributor's part of their products in fours; and that of each bit as a number, (words, bits, 64)."""
-        drawn, *_ = kind.drawn(ctx.scheme)
-        words, bits = self._bits(ctx, drawn)
-        products = self._products(ctx.under(drawn.scheme), None if words is None else words[:, : _multiplied(kind, ctx.scheme)])
-        if words is None or bits is None or products is None:
+        """Random words; this contributor's part of their products in fours; and that of each bit as a number, (words, bits, 64). As `_bits` from one
+        to the next: in the first half from the first contributor on, in the second from the last, so that all work alike."""
+        links, algebra, contributors = self.link(ctx), ctx.scheme.algebra, _contributors(ctx.scheme)
+        tags = [ctx.tag(OPERATION) for _ in contributors[1:]]
+        if ctx.me not in contributors:
             return None, None, None
-        return words, products, bits.reshape(*words.shape, 64)
-
-    def _masks_of_two(self, ctx: Context, kind: Masks) -> tuple[Array, Array, Array] | tuple[None, None, None]:
-        """As `_masks`, from one transfer a bit where that takes five and more. The lower is the sender for the first half, for the second the other."""
-        links, tag, algebra = self.link(ctx), ctx.tag(OPERATION), ctx.scheme.algebra
-        if ctx.me not in _contributors(ctx.scheme):
-            return None, None, None
-        drawn, (products_part, _) = kind.drawn(ctx.scheme)[0], kind.following(ctx.scheme)
-        words, products = drawn.uniform(self._stream), np.empty(products_part.shape, np.uint64)
-        numbers = _zeros(algebra, (*drawn.shape, 64))
+        words, used = kind.drawn(ctx.scheme)[0].uniform(self._stream), _multiplied(kind, ctx.scheme)
+        products, numbers = in_products(words[:, :used]), algebra.encode(unpacked(words))
         first = _first_half(kind.count)
-        halves = [
-            Fours(algebra, words[half], _multiplied(kind, ctx.scheme), numbers[half], products[half]) for half in (slice(first), slice(first, None))
-        ]
-        sending, choosing = ({i: halves[(ctx.me > i) != is_chooser] for i in links} for is_chooser in (False, True))
-        crossed(ctx, links, tag, sending, choosing)
-        return words, products, numbers
-
-    def _products(self, ctx: Context, words: Array | None) -> Array | None:
-        """This contributor's part of the products of `words` in fours, as `Masks` has them. Two neighbours each at first; then
-        of a pair and the next all nine products at once."""
-        links, tags = self.link(ctx), [ctx.tag(OPERATION) for _ in range(2)]
-        if words is None:
-            return None
-        fours = in_fours(words)
-        x, y = (np.ascontiguousarray(fours[..., i::2]).reshape(-1) for i in (0, 1))
-        pairs = x & y
-        once = product_over(ctx.scheme.algebra)
-        sending, choosing = (dict.fromkeys(links, Elementwise(once, ctx.scheme.algebra, z, pairs)) for z in (x, y))
-        crossed(ctx, links, tags[0], sending, choosing)
-        neighbours = pairs.reshape(*fours.shape[:2], 2)
-        low, high = (
-            np.concatenate([fours[..., 2 * i : 2 * i + 2], neighbours[..., i : i + 1]], axis=-1).reshape(-1, 3) for i in (0, 1)
+        ascending, descending = (
+            Fours(algebra, words[half], used, numbers[half], products[half]) for half in (slice(first), slice(first, None))
         )
-        nine = high[:, :, np.newaxis] & low[:, np.newaxis]
-        sending, choosing = (dict.fromkeys(links, Elementwise(Threes(), ctx.scheme.algebra, z, nine)) for z in (low, high))
-        crossed(ctx, links, tags[1], sending, choosing)
-        return np.concatenate([neighbours, nine.reshape(*fours.shape[:2], 9)], axis=-1)
+        for j, k, tag in zip(contributors[1:], contributors[-2::-1], tags, strict=True):
+            sending = ({j: ascending} if ctx.me < j else {}) | ({k: descending} if ctx.me > k else {})
+            choosing = (dict.fromkeys(range(j), ascending) if ctx.me == j else {}) | (dict.fromkeys(contributors[k + 1 :], descending) if ctx.me == k else {})
+            crossed(ctx, links, tag, sending, choosing)
+        return words, products, numbers
 
     def _matrices(self, ctx: Context, kind: Matrices) -> Array | None:
         """This contributor's part of A, B and A B, flat, end to end."""
@@ -325,15 +297,12 @@ def _piece_cost(scheme: Scheme, me: PartyId, kind: Kind) -> Cost:
         return cost + Cost(2, bytes_chosen(chosen * product.words) + sent * product.corrected)
     if isinstance(kind, Matrices):
         return cost + Cost(2, (below + above) * bytes_of_matrices(vector_product_over(algebra), kind))
-    if isinstance(kind, Masks) and len(contributors) == 2:
-        first, bits = _first_half(kind.count), bit_length(algebra)
-        sent = (first, kind.count - first)[below]
-        return cost + Cost(2, bytes_chosen((kind.count - sent) * bits) + sent * bytes_corrected(algebra, bits, _multiplied(kind, scheme)))
+    if isinstance(kind, Masks):
+        bits, first = bit_length(algebra), _first_half(kind.count)
+        corrected = bytes_corrected(algebra, bits, _multiplied(kind, scheme))
+        for groups, before in ((first, below), (kind.count - first, above)):
+            cost += Cost(0, before * bytes_chosen(groups * bits) + (len(contributors) - 1 - before) * groups * corrected)
+        return cost + Cost(2 * sum(below <= step or (above <= step and kind.count > 1) for step in contributors[1:]))
     bit, words = OneBit(algebra), prod(kind.drawn(scheme)[0].shape)
     steps = above + (me > 0)
-    cost += Cost(2 * steps, below * bytes_chosen(words) + above * words * bit.corrected)
-    if isinstance(kind, Masks):
-        fours = prod(kind.following(scheme)[0].shape[:2])
-        pairs, nine = (bytes_each_way(product) for product in (product_over(boolean(scheme).algebra), Threes()))
-        cost += Cost(4, (below + above) * fours * (2 * pairs + nine))
-    return cost
+    return cost + Cost(2 * steps, below * bytes_chosen(words) + above * words * bit.corrected)
