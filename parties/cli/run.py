@@ -1,6 +1,7 @@
 """comity run"""
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,7 @@ from parties.cli.plot import plot as draw
 from parties.cli.table import as_csv, console, print_result
 from parties.node.config import read_config
 from parties.wire import identity
-from parties.wire.endpoint import Node, dial, ready
+from parties.wire.endpoint import LOOKING, Node, dial, ready
 from parties.wire.v1 import party_pb2 as pb
 from parties.wire.v1 import party_pb2_grpc as rpc
 
@@ -65,8 +66,11 @@ def ask_node(request: pb.RunRequest, directory: Path, tell: Callable[[str], obje
     with dial(own, node, LARGEST_RESULT) as channel:
         result = _ask(channel, request, directory, tell)
         if result is None:
-            ready(channel, node, f"start it with `comity node {directory}`")  # it may not be up yet
-            result = _ask(channel, request, directory, tell)
+            try:
+                ready(channel, node, f"start it with `comity node {directory}`")  # it may not be up yet
+                result = _ask(channel, request, directory, tell)
+            finally:
+                time.sleep(LOOKING)
     if result is None:
         raise ComityError(f"the node in {directory} gave no answer: its log says why")
     return result
