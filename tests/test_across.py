@@ -189,7 +189,7 @@ def test_a_wrong_place_or_comparison_is_found(monkeypatch):
     ("sql", "n", "message"),
     [
         ("SELECT MEDIAN_ACROSS(SUM(x)) FROM t", 4, "MEDIAN_ACROSS takes 5 companies or more, and t has 4: with fewer it would give their figures away"),
-        ("SELECT QUARTILES_ACROSS(SUM(x)) FROM t", 8, "QUARTILES_ACROSS takes 9 companies or more"),
+        ("SELECT QUARTILES_ACROSS(SUM(x)) FROM t", 4, "QUARTILES_ACROSS takes 5 companies or more"),
         ("SELECT RANK_OF_MINE(SUM(x)) FROM t", 2, "RANK_OF_MINE takes 3 companies or more"),
         ("SELECT MEDIAN_ACROSS(SUM(x)), COUNT(*) AS n FROM t", 5, "n is over all rows, and RANK_OF_MINE, MEDIAN_ACROSS, QUARTILES_ACROSS compare companies"),
     ],
@@ -197,6 +197,13 @@ def test_a_wrong_place_or_comparison_is_found(monkeypatch):
 def test_what_would_give_figures_away_is_refused(sql, n, message):
     with pytest.raises(PlanError, match=message):
         planned(sql, n)
+
+
+@pytest.mark.parametrize(("sql", "n", "few"), [("QUARTILES_ACROSS", 8, True), ("QUARTILES_ACROSS", 5, True), ("QUARTILES_ACROSS", 9, False), ("MEDIAN_ACROSS", 5, False), ("RANK_OF_MINE", 3, False)])
+def test_quartiles_of_few_are_said_to_be(sql, n, few):
+    plan = planned(f"SELECT {sql}(SUM(x)) FROM t", n)
+    assert plan.is_of_few == few
+    assert any(f"of {n} companies, so few" in item.what and item.implied for item in disclosures(plan)) == few
 
 
 @pytest.mark.parametrize(
@@ -282,6 +289,37 @@ def test_nodes_answer_each_company_with_its_own_rank(tmp_path: Path, scheme: str
             (row,) = cluster.result("stand", name)["rows"]
             assert row[0] == 1 + sum(other > sums[k] for other in sums)
             assert abs(Fraction(row[1]) - sorted(averages)[2]) <= Fraction(1, 2 * 10**6)
+        assert "Traceback" not in cluster.logs()
+
+
+OF_FEW = """
+[queries.quartiles]
+sql = "SELECT QUARTILES_ACROSS(SUM(n)) AS q FROM t"
+receivers = ["a"]
+"""
+
+
+def test_quartiles_of_few_companies_need_the_word_of_every_one(tmp_path: Path) -> None:
+    """Of the one that did not give it, too, although it receives nothing."""
+    with Cluster(tmp_path, "abcde", colluding=2, tables=SPEC, queries=OF_FEW) as cluster:
+        for k, name in enumerate("abcde"):
+            if name != "d":
+                with (cluster[name] / "node.toml").open("a") as config:
+                    config.write("quartiles_of_few = true\n")
+            cluster.hold(name, "t", f"SELECT {10 * k * k} AS n FROM range(2)")
+        cluster.approve()
+        cluster.start()
+        refused = cluster.run("quartiles", "a")
+        assert refused.returncode == 1
+        assert "d refuses: queries.quartiles asks for quartiles of 5 companies" in refused.stderr
+        assert "quartiles_of_few = true" in refused.stderr
+        assert not list(cluster["a"].glob("results/*"))
+        cluster.stop("d")
+        text = (cluster["d"] / "node.toml").read_text()
+        (cluster["d"] / "node.toml").write_text("quartiles_of_few = true\n" + text)
+        cluster.start("d")
+        (row,) = cluster.result("quartiles", "a")["rows"]
+        assert [float(x) for x in row] == [20, 80, 180]
         assert "Traceback" not in cluster.logs()
 
 

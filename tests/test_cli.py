@@ -671,7 +671,7 @@ def test_the_json_object_is_as_agreed(running: Cluster) -> None:
     result = json.loads(said)
     assert sorted(result) == sorted([
         "query", "digest", "columns", "group_by", "rows", "error_bound", "adjusted", "disclosed", "cost", "parties", "scheme", "algebra",
-        "assumptions", "privacy", "withheld",
+        "assumptions", "privacy", "withheld", "released_totals",
     ])  # fmt: skip
     assert result["privacy"] is None  # nobody in the table is declared to be protected
     assert result["query"] == "totals"

@@ -20,6 +20,8 @@ from conformance import (
     reports,
     wrong,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mpc.context import BLOCK
 from mpc.correlations import Ands, Bits, Kind, Masks, Matrices, Squares, Triples, Truncations
@@ -32,7 +34,7 @@ from mpc.schemes.replicated import Replicated
 from mpc.schemes.shamir import Shamir
 from mpc.share import Share
 from mpc.simulate import simulate
-from protocols.gadgets import multiply, reveal, share
+from protocols.gadgets import multiply, reveal, share, square
 
 
 def wrapped(value: Any, modulus: int) -> Any:
@@ -386,3 +388,15 @@ def test_arrays_longer_than_a_block(scheme, triples):
         assert (first == x * y).all()
         assert (second == x[:5] * y[5:10]).all()
         assert (third == (x[:6] * y[:6]).reshape(2, 3)).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from([0, 1, -1, (1 << 29) - 1, 1 - (1 << 29)]), st.integers(-(1 << 29) + 1, (1 << 29) - 1)), min_size=1, max_size=9))
+@pytest.mark.parametrize("scheme", [Additive(2), Shamir(3, 1), Replicated()], ids=named)
+def test_squares_are_those_of_integers_up_to_the_bound(scheme, numbers):
+    def protocol(ctx, mine):
+        return reveal(ctx, square(ctx, share(ctx, mine)[0])).tolist()
+
+    inputs = [numbers, *[[0] * len(numbers)] * (scheme.parties - 1)]
+    source = None if isinstance(scheme, Replicated) else "insecure"
+    assert simulate(protocol, inputs, scheme, triples=source)[0] == [x * x for x in numbers]

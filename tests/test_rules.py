@@ -410,6 +410,28 @@ def test_nodes_withhold_by_counts_with_noise(tmp_path: Path) -> None:
         assert "release rules are left out" in json.loads(rehearsed.stdout)["note"]
 
 
+BY_GROUP = """
+[queries.parts]
+sql = "SELECT g, COUNT(*) AS c, SUM(n) AS s, AVG(n) AS m FROM t GROUP BY g"
+receivers = ["alpha"]
+minimum_group = {}
+"""
+
+
+@pytest.mark.parametrize(("minimum", "rows", "totals"), [(3, [["p", None, None, None], ["q", 8, 13, 1.625]], {"c": 8, "s": 13}), (2, [["p", 4, 2, 0.5], ["q", 8, 13, 1.625]], {"c": 12, "s": 15}), (50, [["p", None, None, None], ["q", None, None, None]], {"c": None, "s": None})])
+def test_a_total_beside_its_parts_is_that_of_the_released_ones(tmp_path: Path, minimum: int, rows: list, totals: dict) -> None:
+    with Cluster(tmp_path, ("alpha", "beta", "gamma"), tables=TABLES, queries=BY_GROUP.format(minimum)) as cluster:
+        for name, p, q in (("alpha", 2, 2), ("beta", 2, 3), ("gamma", 0, 3)):
+            cluster.hold(name, "t", f"SELECT 'p' AS g, range AS n FROM range({p}) UNION ALL SELECT 'q', range + 1 - ({q} = 2)::INT FROM range({q})")
+        cluster.approve()
+        cluster.start()
+        result = cluster.result("parts", "alpha")
+        assert result["rows"] == rows
+        assert result["released_totals"] == totals
+        if minimum == 3:
+            assert "total of what is released: c 8, s 13" in cluster.run("parts", "alpha", "--format", "table").stdout
+
+
 TOTAL = '[queries.total]\nsql = "{}"\nreceivers = ["alpha", "beta", "gamma"]\n{}'
 
 
@@ -451,6 +473,7 @@ def test_nodes_withhold_and_refuse_what_is_below_their_floor(tmp_path: Path, sch
         table = cluster.run("q", "gamma", "--format", "table").stdout
         assert "withheld: 1 of 2 rows, by the rules of the query" in table
         assert cluster.run("q", "gamma", "--format", "csv").stdout.splitlines() == ["g,mean", "p,", "q,3.5"]
+        assert result["released_totals"] == {}  # of a mean there is none
 
         cluster.stop("beta")
         with (cluster["beta"] / "node.toml").open("a") as config:

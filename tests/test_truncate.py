@@ -142,7 +142,22 @@ def test_numbers_from_bits_of_any_shape():
 @pytest.mark.parametrize("exact", [True, False])
 def test_what_is_opened_is_uniform_whatever_the_number(scheme, exact):
     """Against chi-square, twenty-four times in all."""
+    assert all(is_uniform(scheme, value, exact) for value in (0, 77, -(1 << 40)))
 
+
+@pytest.mark.parametrize("scheme", [Additive(3), Shamir(3, 1)], ids=named)
+def test_a_mask_that_is_too_small_is_found(monkeypatch, scheme):
+    values = Truncations.values
+
+    def small(self, of, *drawn):
+        products, numbers = values(self, of, *drawn)
+        return products, numbers & np.uint64(0xFFFFFFFF)
+
+    monkeypatch.setattr(Truncations, "values", small)
+    assert not is_uniform(scheme, 77, exact=True)
+
+
+def is_uniform(scheme, value, exact):
     def protocol(ctx, mine):
         (x, *_) = share(ctx, mine)
         watched = watch(ctx)
@@ -150,11 +165,9 @@ def test_what_is_opened_is_uniform_whatever_the_number(scheme, exact):
         sent = {tag: payload for _, tag, payload in watched.sent if tag.operation == "truncate"}  # to each of the others the same
         return {tag: {ctx.me: payload} | {sender: data for sender, at, data in watched.received if at == tag} for tag, payload in sent.items()}
 
-    for value in (0, 77, -(1 << 40)):
-        (opening,) = simulate(protocol, [[value] * 4096] * 3, scheme, triples="insecure")[0].values()
-        words = scheme.combine({i: np.frombuffer(payload, "<u8") for i, payload in sorted(opening.items())})
-        assert stats.chisquare(np.bincount((words >> np.uint64(50)) & np.uint64(15), minlength=16)).pvalue > FALSE_ALARM
-        assert stats.chisquare(np.bincount(words & np.uint64(15), minlength=16)).pvalue > FALSE_ALARM
+    (opening,) = simulate(protocol, [[value] * 4096] * 3, scheme, triples="insecure")[0].values()
+    words = scheme.combine({i: np.frombuffer(payload, "<u8") for i, payload in sorted(opening.items())})
+    return all(stats.chisquare(np.bincount(words >> np.uint64(shift) & np.uint64(15), minlength=16)).pvalue > FALSE_ALARM for shift in (0, 50))
 
 
 @pytest.mark.parametrize("scheme", [Additive(2), Additive(2, RING128), Shamir(3, 1), Shamir(3, 1, FIELD127)], ids=named)

@@ -79,7 +79,7 @@ def compute(ctx, job):
     reveal(ctx, *products)
     reveal(ctx, sum(shares[1:], shares[0]), to=[receiver])
     for k, triple in enumerate(ctx.triples.taken if ctx.triples is not None else []):
-        own |= {f"triple {k}, {name}": x.data for name, x in zip("abc", triple, strict=False)}
+        own |= {f"triple {k}, {name}": x.data for name, x in zip("abc" if len(triple) == 3 else "ac", triple, strict=True)}
     return own
 
 

@@ -1,5 +1,6 @@
 """Sharing schemes: how a value is spread over n parties. A scheme is one file."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -74,7 +75,7 @@ class Scheme(Protocol):
         ...
 
 
-class OneComponent:
+class OneComponent(ABC):
     """What is the same in all schemes in which a share has one element a value, and is sent to open it."""
 
     parties: int
@@ -92,5 +93,5 @@ class OneComponent:
     def opened(self, me: PartyId, share: Array, received: Mapping[PartyId, Array]) -> Array:
         return self.combine(dict(sorted({**received, me: share}.items())))
 
-    def combine(self, shares: Mapping[PartyId, Array]) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def combine(self, shares: Mapping[PartyId, Array]) -> Array: ...

@@ -167,7 +167,8 @@ def _sql() -> Iterator[str]:
         f"`{across.RANK}`, `{across.MEDIAN}` and `{across.QUARTILES}` compare the companies: each has one figure, of its own rows in the group, and "
         f"nothing else can be selected beside them. A rank, 1 for the largest, goes to its own company alone, and equal figures have the same; quartiles lie between "
         f"two figures in proportion, as in QUANTILE_CONT; `{across.QUARTILES}` gives three columns, `NAME_1` to `NAME_3`. They take at least "
-        f"{across.FEWEST[across.RANK]}, {across.FEWEST[across.MEDIAN]} and {across.FEWEST[across.QUARTILES]} companies: of fewer they would give figures away. An average is rounded "
+        f"{across.FEWEST[across.RANK]}, {across.FEWEST[across.MEDIAN]} and {across.FEWEST[across.QUARTILES]} companies: of fewer they would give figures away. "
+        f"`{across.QUARTILES}` of {across.FEWEST_AGREED[across.QUARTILES]} to {across.FEWEST[across.QUARTILES] - 1} is answered where `quartiles_of_few = true` stands in every company's node.toml. An average is rounded "
         f"to {across.DIGITS} more digits than x has.",
         "",
         f"`{ratio.AVG_ONLY}` and `{ratio.HHI}` are divided and rounded before anything is opened. The step is a thousandth of the width of x's bounds, unless you name one; "

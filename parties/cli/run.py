@@ -70,7 +70,7 @@ def ask_node(request: pb.RunRequest, directory: Path, tell: Callable[[str], obje
                 ready(channel, node, f"start it with `comity node {directory}`")  # it may not be up yet
                 result = _ask(channel, request, directory, tell)
             finally:
-                time.sleep(LOOKING)
+                time.sleep(LOOKING)  # before the channel is closed
     if result is None:
         raise ComityError(f"the node in {directory} gave no answer: its log says why")
     return result

@@ -56,6 +56,8 @@ def print_disclosed(result: dict[str, Any], console: Console) -> None:
         console.print(f"adjusted: {item['count']:,} {item['what']}")
     if result["withheld"] is not None:
         console.print(f"withheld: {result['withheld']:,} of {len(result['rows']):,} rows, by the rules of the query")
+    if result["released_totals"]:
+        console.print(f"total of what is released: {', '.join(f'{name} {text(value)}' for name, value in result['released_totals'].items())}")
     for item in result["disclosed"]:
         word = "implied" if item["implied"] else "opened"
         console.print(f"{word}: {item['what']} ({counted(item['cells'], 'value')}), to {', '.join(item['to'])}")

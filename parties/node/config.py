@@ -15,6 +15,7 @@ from parties.spec.models import RulesStanza
 from parties.spec.problems import explain_validation
 from protocols.accounting import micro_rho
 from protocols.planning.rules import NO_RULES, Rules
+from protocols.statistics.across import FEWEST, QUARTILES
 
 FILE = "node.toml"
 SMALLEST_MB = 32
@@ -164,6 +165,10 @@ class NodeFile(BaseModel):
             "whoever sees both answers may learn single rows"
         ),
     ] = []
+    quartiles_of_few: Annotated[
+        bool,
+        Field(description=f"whether {QUARTILES} may be asked of fewer than {FEWEST[QUARTILES]} companies, this one among them: they nearly give single companies' figures away"),
+    ] = False
     release: Annotated[
         RulesStanza,
         Field(description="a floor under the release rules of queries: this node takes no part in one without noise whose own are weaker"),
@@ -188,6 +193,8 @@ class Config:
     """The most bytes of what is made ahead of queries."""
     floor: Rules = NO_RULES
     """No query with weaker release rules is taken part in."""
+    quartiles_of_few: bool = False
+    """Whether quartiles of so few companies that they give figures away are allowed."""
 
 
 def read_config(directory: Path) -> Config:
@@ -212,7 +219,7 @@ def read_config(directory: Path) -> Config:
     cap = parsed.budget.cap() if parsed.budget else None
     return Config(
         directory, parsed.name, parsed.listen, parsed.deadline, tables, cap, parsed.exact, tuple(parsed.differing), _bytes(parsed.stock),
-        parsed.release.rules(),
+        parsed.release.rules(), parsed.quartiles_of_few,
     )
 
 

@@ -5,7 +5,9 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import reduce
 from math import isfinite
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ def report(
             for item, [count] in zip(plan.adjustments, opened[len(plan.opened) : len(plan.opened) + len(plan.adjustments)], strict=True)
         ],
         "withheld": len(withheld_cells(plan, opened)) if plan.gate is not None else None,
+        "released_totals": _released_totals(plan, table),
         "disclosed": [
             {"what": item.what, "cells": item.cells, "to": list(item.to), "implied": item.implied}
             for item in disclosures(plan)
@@ -60,6 +63,19 @@ def report(
         "assumptions": assumptions(plan),
         "privacy": _privacy(plan, table),
     }
+
+
+def _released_totals(plan: Plan, table: Answer) -> dict[str, Any] | None:
+    """Of a query by groups whose rules withhold cells, the totals of those that are released: of each COUNT and SUM. A full total would say what was withheld."""
+    if plan.gate is None or plan.noise or not plan.query.group_by:
+        return None
+    totals: dict[str, Any] = {}
+    for output in plan.query.statistics:
+        if output.function in ("COUNT", "SUM"):
+            place = table.columns.index(output.name)
+            values = [value for row in table.rows if isinstance(value := row[place], int | float | Decimal)]
+            totals[output.name] = _plain(reduce(add, values)) if values else None
+    return totals
 
 
 def _privacy(plan: Plan, table: Answer) -> dict[str, Any] | None:

@@ -390,6 +390,9 @@ class ServingNode:
         if weaker := below(plan, self.config.floor):
             why = f"queries.{name} has weaker release rules than [release] of its node.toml: it takes {weaker}"
             raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
+        if plan.is_of_few and not self.config.quartiles_of_few:
+            why = f"queries.{name} asks for quartiles of {len(plan.holders)} companies, which nearly give their figures away: its node.toml would have to say quartiles_of_few = true"
+            raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
         for why in list(self._behind.values()):
             raise SessionFailed(f"{member.me} refuses: {why}", pb.Abort.REFUSED, member.me, why)
         log.info("agreed", extra=fields(query=name, initiator=initiator, session=agreed.session_id.hex()[:16]))

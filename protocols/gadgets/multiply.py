@@ -43,7 +43,7 @@ def dot(ctx: Context, x: Share, y: Share) -> Share:
 
 def square(ctx: Context, x: Share) -> Share:
     """Each element of a share times itself; its scale is twice as large. Discloses nothing. One round. With a source of triples half of what `multiply` sends, and a random square
-    an element: with d = x - a opened, x x = a a + d (x + a). Without one, as `multiply`."""
+    an element: with d = x - a opened, x x = a a + d (x + a) [Beaver91]. Without one, as `multiply`."""
     if ctx.triples is None:
         return multiply(ctx, x, x)
     ctx.check(x)

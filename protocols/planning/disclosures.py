@@ -102,6 +102,9 @@ def _pooled_ranks(plan: Plan) -> Iterator[Disclosure]:
     if any(output.quarter for output in plan.across):
         what = "on which side of a quartile its own figure lies, and so how many of the others' are on either side"
         yield Disclosure(what, plan.cells, receivers, implied=True)
+    if plan.is_of_few:
+        what = f"of {holders} companies, so few that between two quartiles there is hardly one: figures of single ones, or narrow bounds on them, by who knows the market"
+        yield Disclosure(what, plan.cells, receivers, implied=True)
     if plan.security.colluding > 1:
         what = f"how many of the others' figures lie between theirs, where {min(plan.security.colluding, holders - 1)} companies pool what they know"
         yield Disclosure(what, plan.cells, receivers, implied=True)

@@ -162,6 +162,11 @@ class Plan:
         return tuple(opened for opened in self.opened if isinstance(opened, Across))
 
     @property
+    def is_of_few(self) -> bool:
+        """Whether companies are compared that are so few that figures are given away: every company's node.toml must allow that."""
+        return any(output.is_of_few(len(self.holders)) for output in self.across)
+
+    @property
     def ratios(self) -> tuple[Ratio, ...]:
         """What is opened and divided on shares."""
         return tuple(opened for opened in self.opened if isinstance(opened, Ratio))

@@ -21,7 +21,7 @@ from protocols.planning.rules import Gate, NoisyGate
 from protocols.planning.search import Search, search_of
 from protocols.planning.task import HomeTask, Key, index_of, plain
 from protocols.planning.undeclared import Word
-from protocols.statistics.across import FEWEST as FEWEST_COMPANIES
+from protocols.statistics.across import FEWEST_AGREED as FEWEST_COMPANIES
 from protocols.statistics.across import NAMES as ACROSS
 from protocols.statistics.across import Across, figures_of
 from protocols.statistics.base import Measure

@@ -40,6 +40,8 @@ NAMES = (RANK, MEDIAN, QUARTILES)
 FIGURES = ("COUNT", "SUM", "AVG")
 FEWEST = {RANK: 3, MEDIAN: 5, QUARTILES: 9}
 """Companies: with fewer the answer gives figures away."""
+FEWEST_AGREED = {**FEWEST, QUARTILES: FEWEST[MEDIAN]}
+"""With fewer than this there is no answer at all; with fewer than `FEWEST` where every company's node.toml says so. Quartiles tell the median, too."""
 DIGITS = 6
 """An average is rounded to so many more digits than its argument has."""
 
@@ -115,6 +117,10 @@ class Across:
         if self.quarter == 0:
             return "each its own rank alone: how many companies have a larger figure"
         return "how many companies lie on either side of it; where a place is one company's, its figure, but not whose"
+
+    def is_of_few(self, companies: int) -> bool:
+        """Whether among so many it gives figures away."""
+        return companies < FEWEST[QUARTILES] and self.quarter in (1, 3)
 
     def finish(self, opened: int) -> Value:
         """The rank, or the quartile from four times itself: exact."""
